@@ -1,0 +1,409 @@
+"""Settings and app files: typed TOML, read once, wrong keys named with the nearest right one.
+
+Precedence: command line > environment (`SYSEXT_PROVIDER`, `SYSEXT_TIMEOUTS__BOOT`) > `sysext.toml` > defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from harness.errors import UsageError
+from harness.events import SECRETS
+
+MacOS = Literal["13", "14", "15", "26"]
+Lane = Literal["pristine", "instrumented", "sip-off", "managed"]
+ExtensionKind = Literal[
+    "transparent-proxy", "app-proxy", "content-filter", "vpn", "dns-proxy", "endpoint-security", "driver"
+]
+ConsentKind = Literal["approval", "proxy-configuration", "vpn-configuration", "filter-configuration"]
+
+ENV_PREFIX = "SYSEXT_"
+# Not settings, but read elsewhere: the ground floor's factor, and what pytest's options also say.
+ENV_OTHER = frozenset({"SYSEXT_TIMEOUT_FACTOR", "SYSEXT_CONFIG"})
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class TartSettings(_Table):
+    """How Macs are made with Tart."""
+
+    executable: str = "tart"
+    home: Path | None = None
+    """TART_HOME; None leaves Tart's own default (~/.tart)."""
+    cpu: int = Field(default=4, ge=1)
+    memory_mb: int = Field(default=8192, ge=512)
+    display: str = Field(default="1920x1080px", pattern=r"^\d{3,5}x\d{3,5}(px|pt)?$")
+    slots: int = Field(default=2, ge=1)
+    """Macs at once on this host. Apple's licence and kernel allow two."""
+    images: dict[str, str] = Field(
+        default_factory=lambda: {
+            "13": "ghcr.io/cirruslabs/macos-ventura-vanilla:latest",
+            "14": "ghcr.io/cirruslabs/macos-sonoma-vanilla:latest",
+            "15": "ghcr.io/cirruslabs/macos-sequoia-vanilla:latest",
+            "26": "ghcr.io/cirruslabs/macos-tahoe-vanilla:latest",
+        }
+    )
+    """Image per macOS version, where `image` is not set."""
+    run_arguments: list[str] = Field(default_factory=list)
+    """More arguments for `tart run` (`--net-softnet`, …)."""
+
+
+class SimulatedSettings(_Table):
+    """How simulated Macs behave: the provider `simulated`. Delays in seconds; each run records them."""
+
+    executable: str = ""
+    """A `tart`-compatible executable; empty for the one installed with this package."""
+    home: Path | None = None
+    """Its TART_HOME; None for `~/.cache/sysext/simulated`."""
+    slots: int = Field(default=10, ge=1)
+    boot_seconds: float = Field(default=1.5, ge=0)
+    login_seconds: float = Field(default=0.5, ge=0)
+    prompt_seconds: float = Field(default=0.5, ge=0)
+    settle_seconds: float = Field(default=0.2, ge=0)
+    shutdown_seconds: float = Field(default=0.3, ge=0)
+    activation_seconds: float = Field(default=0.4, ge=0)
+    sysdiagnose_seconds: float = Field(default=1.0, ge=0)
+    display: str = Field(default="1280x800px", pattern=r"^\d{3,5}x\d{3,5}(px|pt)?$")
+    scale: Literal[1, 2] = 1
+    appearance: Literal["light", "dark"] = "light"
+    faults: list[str] = Field(default_factory=list)
+    """`CODE[:rate=0.2][:seed=7][:key=value…]`, as `--sysext-fault` takes them."""
+
+
+class GuestSettings(_Table):
+    """How to get into a Mac."""
+
+    user: str = "admin"
+    password: SecretStr = SecretStr("admin")
+    key: Path | None = None
+    """A private key file; the password is still used for sudo and for the approval."""
+    ssh_port: int = Field(default=22, ge=1, le=65535)
+    keepalive_seconds: float = Field(default=5.0, gt=0)
+
+
+class Timeouts(_Table):
+    """Time limits in seconds, each multiplied by `SYSEXT_TIMEOUT_FACTOR`."""
+
+    clone: float = Field(default=1800, gt=0)
+    slot: float = Field(default=3600, ge=0)
+    boot: float = Field(default=300, gt=0)
+    ssh: float = Field(default=120, gt=0)
+    command: float = Field(default=60, gt=0)
+    install: float = Field(default=300, gt=0)
+    activation: float = Field(default=60, gt=0)
+    prompt: float = Field(default=30, gt=0)
+    """How long the approval prompt may take before the verdict is *prompt missing*."""
+    approval: float = Field(default=120, gt=0)
+    ready: float = Field(default=60, gt=0)
+    """From approval to launchd job, endpoints, tunnel."""
+    reboot: float = Field(default=300, gt=0)
+    shutdown: float = Field(default=60, gt=0)
+    evidence: float = Field(default=1200, gt=0)
+    sysdiagnose: float = Field(default=900, gt=0)
+
+
+class EvidenceSettings(_Table):
+    """What is kept when something fails."""
+
+    sysdiagnose: bool = True
+    log_last: str = Field(default="30m", pattern=r"^\d+[smhd]$|^boot$")
+    keep_passing: bool = True
+    """Keep the case file (event stream, frames) of passing scenarios too."""
+    max_frames: int = Field(default=40, ge=1)
+
+
+class Settings(_Table):
+    """Everything `sysext.toml` may say."""
+
+    provider: Literal["tart", "simulated"] = "tart"
+    macos: list[MacOS] = Field(default=["15"])
+    image: str | None = None
+    lane: Lane = "pristine"
+    app: Path | None = None
+    artifacts: Path = Path("artifacts")
+    cache: Path | None = None
+    """Downloaded releases; None for `~/.cache/sysext`."""
+    keep_vm: bool = False
+    tart: TartSettings = Field(default_factory=TartSettings)
+    simulated: SimulatedSettings = Field(default_factory=SimulatedSettings)
+    guest: GuestSettings = Field(default_factory=GuestSettings)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    evidence: EvidenceSettings = Field(default_factory=EvidenceSettings)
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where downloads, leases and slots live."""
+        return self.cache if self.cache is not None else Path.home() / ".cache" / "sysext"
+
+    def image_for(self, macos: str) -> str:
+        """The image to clone for a macOS version.
+
+        Raises:
+            UsageError: No image is set for it.
+        """
+        if self.image is not None:
+            return self.image
+        try:
+            return self.tart.images[macos]
+        except KeyError:
+            raise UsageError(
+                f"an image for macOS {macos}",
+                seen=f"tart.images has {', '.join(sorted(self.tart.images))}",
+                hint="set tart.images in sysext.toml or give --sysext-image",
+            ) from None
+
+
+class Release(_Table):
+    """One build of the app.
+
+    Attributes:
+        version: The name it goes by ("0.11.5"); need not be the bundle's own version.
+        source: `pypi:NAME==VERSION`, an https URL (then `sha256` is required), or a path or glob relative to the app file.
+    """
+
+    version: str
+    source: str
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+
+class ExtensionSpec(_Table):
+    """The system extension inside the app."""
+
+    id: str
+    kind: ExtensionKind
+
+
+class LaunchSpec(_Table):
+    """How the app is started so that it asks for activation.
+
+    Attributes:
+        how: `exec` runs the bundle's executable and sees its exit code; `open` goes through Launch Services.
+        arguments: `{pid}` and `{token}` are replaced by fresh values.
+        exits: Whether the app ends by itself once it is done (then its exit code counts).
+    """
+
+    how: Literal["exec", "open"] = "open"
+    arguments: list[str] = Field(default_factory=list)
+    environment: dict[str, str] = Field(default_factory=dict)
+    exits: bool = False
+    success_codes: list[int] = Field(default_factory=lambda: [0])
+
+
+class FunctionCheck(_Table):
+    """A command in the guest that succeeds when the product works."""
+
+    name: str
+    command: list[str] = Field(min_length=1)
+    expect_exit: int = 0
+    expect_output: str | None = None
+    """A regular expression that must be found in its output."""
+    sudo: bool = False
+
+
+class AppFile(_Table):
+    """The product under test."""
+
+    name: str
+    """The app's name as people and prompts see it, and its file name without `.app`."""
+    bundle_id: str
+    team: str | None = None
+    extension: ExtensionSpec
+    releases: list[Release] = Field(min_length=1)
+    launch: LaunchSpec = Field(default_factory=LaunchSpec)
+    consents: list[ConsentKind] = Field(default=["approval"])
+    configuration: str | None = None
+    """The name of the network configuration the app saves, as `scutil --nc list` shows it."""
+    log_subsystems: list[str] = Field(default_factory=list)
+    checks: list[FunctionCheck] = Field(default_factory=list)
+    quarantine: bool = False
+    """Set com.apple.quarantine on install, as a browser download would have it."""
+    path: Path = Path()
+    """Where the app file was read from (set by `load_app`)."""
+
+    @field_validator("releases")
+    @classmethod
+    def _distinct(cls, releases: list[Release]) -> list[Release]:
+        names = [release.version for release in releases]
+        if len(set(names)) != len(names):
+            raise ValueError("each release has its own version")
+        return releases
+
+    def release(self, version: str | None = None) -> Release:
+        """The release of that version, or the last one listed (the newest) for None.
+
+        Raises:
+            UsageError: There is none; names the nearest.
+        """
+        if version is None:
+            return self.releases[-1]
+        for release in self.releases:
+            if release.version == version:
+                return release
+        known = [release.version for release in self.releases]
+        raise UsageError(
+            f"release {version} in {self.path}", seen=f"it lists {', '.join(known)}", hint=_nearest(version, known)
+        )
+
+
+_Model = TypeVar("_Model", bound=_Table)
+
+
+def load_settings(
+    path: Path | None = None, *, overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: A TOML file; None for `SYSEXT_CONFIG`, else `sysext.toml` in the working directory if it is there.
+        overrides: From the command line, dotted names ("timeouts.boot") to values; None values are left out.
+        environ: The environment (the process's by default).
+
+    Raises:
+        UsageError: A file that cannot be read, an unknown key, a wrong value.
+    """
+    environ = os.environ if environ is None else environ
+    wanted = path or (Path(environ["SYSEXT_CONFIG"]) if environ.get("SYSEXT_CONFIG") else None)
+    data: dict[str, Any] = {}
+    origin = "sysext.toml"
+    if wanted is not None or Path("sysext.toml").is_file():
+        source = wanted or Path("sysext.toml")
+        origin = str(source)
+        data = _read_toml(source)
+    _check_keys(data, Settings, origin)
+    for name, value in environ.items():
+        if name.startswith(ENV_PREFIX) and name not in ENV_OTHER and not name.startswith("SYSEXT_SIM_"):
+            dotted = name[len(ENV_PREFIX) :].lower().replace("__", ".")
+            if dotted == "fault":  # the short name that `make scenarios SYSEXT_FAULT=…` uses
+                dotted = "simulated.faults"
+            _put(data, dotted, _from_text(value, dotted, name), name)
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            _put(data, dotted, value, f"option {dotted}")
+    settings = _validate(Settings, data, origin)
+    SECRETS.add(settings.guest.password.get_secret_value())
+    return settings
+
+
+def load_app(path: Path) -> AppFile:
+    """Read an app file.
+
+    Raises:
+        UsageError: It is missing, not TOML, or says something unknown or wrong.
+    """
+    data = _read_toml(path)
+    _check_keys(data, AppFile, str(path))
+    return _validate(AppFile, {**data, "path": path.resolve()}, str(path))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = sorted(str(other) for other in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        seen = f"no such file; here are {', '.join(near[:5])}" if near else "no such file"
+        raise UsageError(f"a TOML file at {path}", seen=seen, hint="check the path") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"a readable TOML file at {path}", seen=str(error), hint="mend the file") from error
+
+
+def _table_of(annotation: Any) -> type[_Table] | None:
+    """The table class behind a field's annotation, through Optional and list."""
+    if isinstance(annotation, type) and issubclass(annotation, _Table):
+        return annotation
+    if typing.get_origin(annotation) in (list, types.UnionType, typing.Union):
+        for part in typing.get_args(annotation):
+            table = _table_of(part)
+            if table is not None:
+                return table
+    return None
+
+
+def _check_keys(data: Mapping[str, Any], model: type[_Table], origin: str, prefix: str = "") -> None:
+    for key, value in data.items():
+        field = model.model_fields.get(key)
+        if field is None or (model is AppFile and key == "path"):
+            raise UsageError(
+                f"a known key in {origin}",
+                seen=f"'{prefix}{key}'",
+                hint=_nearest(key, [name for name in model.model_fields if not (model is AppFile and name == "path")]),
+            )
+        table = _table_of(field.annotation)
+        if table is None:
+            continue
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, Mapping):
+                _check_keys(part, table, origin, f"{prefix}{key}.")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+
+
+def _put(data: dict[str, Any], dotted: str, value: Any, origin: str) -> None:
+    *parents, last = dotted.split(".")
+    model: type[_Table] = Settings
+    here = data
+    for parent in parents:
+        field = model.model_fields.get(parent)
+        table = _table_of(field.annotation) if field is not None else None
+        if table is None:
+            raise UsageError(
+                f"a known setting for {origin}", seen=f"'{dotted}'", hint=_nearest(parent, model.model_fields)
+            )
+        model = table
+        here[parent] = dict(here.get(parent, {}))
+        here = here[parent]
+    if last not in model.model_fields:
+        raise UsageError(f"a known setting for {origin}", seen=f"'{dotted}'", hint=_nearest(last, model.model_fields))
+    here[last] = value
+
+
+def _from_text(value: str, dotted: str, name: str) -> Any:
+    """An environment value: lists are split at commas, the rest pydantic reads."""
+    model: type[_Table] = Settings
+    parts = dotted.split(".")
+    for parent in parts[:-1]:
+        field = model.model_fields.get(parent)
+        table = _table_of(field.annotation) if field is not None else None
+        if table is None:
+            return value
+        model = table
+    field = model.model_fields.get(parts[-1])
+    if field is None:
+        return value
+    origin = typing.get_origin(field.annotation)
+    if origin is list:
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if origin is dict:
+        raise UsageError(
+            f"{name} to be set in sysext.toml",
+            seen="a table does not fit an environment variable",
+            hint=f"unset {name}",
+        )
+    return value
+
+
+def _validate(model: type[_Model], data: Mapping[str, Any], origin: str) -> _Model:
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        given = first.get("input")
+        seen = f"'{where}': {first['msg']}" + (
+            "" if isinstance(given, dict) else f" (given: {SECRETS.mask(repr(given))})"
+        )
+        raise UsageError(f"usable values in {origin}", seen=seen, hint="see docs/settings.md") from error
