@@ -74,7 +74,7 @@ class Deadline:
         return f"Deadline({self.remaining:.2f} s of {self.seconds:g} s left)"
 
 
-class _NotYet(Exception):  # noqa: N818 - a signal to tenacity, not an error
+class _NotYet(Exception):
     pass
 
 
