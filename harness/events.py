@@ -18,6 +18,7 @@ import itertools
 import json
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -175,6 +176,10 @@ class EventLog:
             if self._file is not None:
                 self._file.close()
                 self._file = None
+
+    def new_id(self) -> str:
+        """A short word, unique in the world for all practical purposes: for temporary names."""
+        return uuid.uuid4().hex[:12]
 
     def _next_id(self) -> str:
         return f"{next(self._ids):x}"

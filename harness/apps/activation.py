@@ -1,0 +1,170 @@
+"""One activation request and everything observed about it, from the request to its end state."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from harness import events
+from harness.apps.launching import CODE_NAMES, Launch, launch
+from harness.apps.oracle import Oracle, Snapshot
+from harness.bundles.app import AppBundle
+from harness.config import LaunchSpec
+from harness.errors import ProductFailure, Verdict
+from harness.guest import Guest
+from harness.waiting import Deadline, wait_until
+
+WAITING = "activated_waiting_for_user"
+ENABLED = "activated_enabled"
+
+
+class ActivationFailed(ProductFailure):
+    """The app's request ended in an error.
+
+    Attributes:
+        code: The OSSystemExtensionErrorDomain code, None if the app printed none.
+    """
+
+    def __init__(self, expected: str, *, code: int | None, seen: str, hint: str) -> None:
+        self.code = code
+        super().__init__(expected, seen=seen, hint=hint)
+
+
+@dataclass
+class Activation:
+    """A request under way.
+
+    Attributes:
+        started: When the app was launched, host clock, UTC.
+        before: What the oracle said before it.
+        states: Each change of state seen since: (seconds since the start, state).
+    """
+
+    guest: Guest
+    oracle: Oracle
+    bundle: AppBundle
+    launch: Launch
+    spec: LaunchSpec
+    before: Snapshot
+    started: datetime
+    clock: float
+    states: list[tuple[float, str | None]] = field(default_factory=list)
+
+    def state(self, deadline: Deadline) -> str | None:
+        """The extension's state now; each change is kept and is an event."""
+        state = self.oracle.state(deadline)
+        if not self.states or self.states[-1][1] != state:
+            self.states.append((round(time.monotonic() - self.clock, 3), state))
+            events.event("extension-state", state=state)
+        return state
+
+    def wait_until_requested(self, deadline: Deadline) -> str | None:
+        """Wait until macOS knows of the request: the extension has a state, or the app has ended; returns the state.
+
+        Raises:
+            ActivationFailed: The app ended with an error.
+            WaitTimeout: Neither happened.
+        """
+
+        def observe() -> tuple[str | None, int | None]:
+            exit_code = self.launch.exit_code
+            return self.state(deadline.sub(30)), exit_code
+
+        def known(seen: tuple[str | None, int | None]) -> bool:
+            state, exit_code = seen
+            return exit_code is not None or (state is not None and state not in ("realizing", "staging", "validating"))
+
+        with events.step("activation request", app=self.bundle.name):
+            state, exit_code = wait_until(
+                observe,
+                known,
+                what=f"macOS on {self.guest.name} to take up the activation request of {self.bundle.name}",
+                deadline=deadline,
+                interval=0.1,
+                hint="is the extension inside the app, and does the app ask for it at launch?",
+                blame=Verdict.PRODUCT_FAILURE,
+            )
+            if exit_code is not None and self.spec.exits:
+                self._judge_exit(exit_code)
+        return state
+
+    def wait_until_done(self, deadline: Deadline) -> None:
+        """Wait for an app that ends by itself to end well; for others, for the extension to be enabled.
+
+        Raises:
+            ActivationFailed: It ended with an error.
+            WaitTimeout: It did not end, or the state did not become *activated enabled*.
+        """
+        with events.step("activation completes", app=self.bundle.name) as step:
+            if self.spec.exits:
+                exit_code = wait_until(
+                    lambda: self.launch.exit_code,
+                    lambda code: code is not None,
+                    what=f"{self.bundle.name} on {self.guest.name} to finish its activation",
+                    deadline=deadline,
+                    interval=0.1,
+                    pause=self.launch.process.wait_for_exit,
+                    hint="a consent may still be open on the screen: see the last frames",
+                    blame=Verdict.PRODUCT_FAILURE,
+                )
+                assert exit_code is not None
+                self._judge_exit(exit_code)
+                step.note(exit_code=exit_code)
+            self.oracle.wait_for_state([ENABLED], deadline)
+
+    def expect_refused(self, deadline: Deadline, *codes: int) -> int | None:
+        """Wait for the request to fail, with one of those OSSystemExtensionErrorDomain codes if any are given.
+
+        Raises:
+            ProductFailure: It did not fail, or with another code.
+        """
+        wanted = " or ".join(f"{code} ({CODE_NAMES.get(code, '?')})" for code in codes) or "any code"
+        try:
+            self.wait_until_requested(deadline)
+        except ActivationFailed as failure:
+            if codes and failure.code not in codes:
+                raise ProductFailure(
+                    f"the request of {self.bundle.name} to be refused with {wanted}",
+                    seen=failure.seen,
+                    hint=failure.hint,
+                ) from failure
+            events.event("refused-as-expected", code=failure.code)
+            return failure.code
+        raise ProductFailure(
+            f"the request of {self.bundle.name} to be refused with {wanted}",
+            seen=f"it was taken up: {self.oracle.snapshot(deadline.sub(30)).describe()}",
+            hint="is the app really where the scenario put it? a second copy in /Applications also counts",
+        )
+
+    def stop(self, deadline: Deadline) -> None:
+        """End the app if it still runs."""
+        self.launch.stop(deadline)
+
+    def _judge_exit(self, exit_code: int) -> None:
+        if exit_code in self.spec.success_codes:
+            return
+        code = self.launch.error_code
+        named = (
+            f"OSSystemExtensionErrorDomain {code} ({CODE_NAMES.get(code, 'not a documented code')})"
+            if code
+            else "no error code"
+        )
+        last = self.launch.output.strip().splitlines()
+        raise ActivationFailed(
+            f"{self.bundle.name} to activate its extension on {self.guest.name}",
+            code=code,
+            seen=f"it ended with exit code {exit_code}, {named}; last line: {last[-1][:300] if last else 'none'}",
+            hint="the case file's log holds sysextd's reason",
+        )
+
+
+def activate(
+    guest: Guest, oracle: Oracle, bundle: AppBundle, path: str, spec: LaunchSpec, *, deadline: Deadline
+) -> Activation:
+    """Launch the app so that it asks for activation; returns at once with the request under way."""
+    before = oracle.snapshot(deadline)
+    started = datetime.now(UTC)
+    clock = time.monotonic()
+    running = launch(guest, bundle, path, spec, deadline=deadline)
+    return Activation(guest, oracle, bundle, running, spec, before, started, clock)
