@@ -138,7 +138,8 @@ def verdict_of(error: BaseException | None) -> Verdict:
         return Verdict.PRODUCT_FAILURE
     name = type(error).__name__
     module = type(error).__module__
-    if module == "_pytest.outcomes":  # pytest's own: named here, so that the ground floor needs no pytest
+    # pytest's own (it calls them "builtins"): known by name, so that the ground floor needs no pytest.
+    if module in ("builtins", "_pytest.outcomes") and name in ("Skipped", "Failed", "XFailed"):
         return Verdict.SKIPPED if name == "Skipped" else Verdict.PRODUCT_FAILURE
     if isinstance(error, ConnectionError | EOFError) or module.startswith("paramiko"):
         return Verdict.ENVIRONMENT_FAILURE
