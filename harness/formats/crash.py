@@ -1,0 +1,203 @@
+"""Crash reports: `.ips` (one line of JSON, then a JSON or text body) and the old `.crash` text; panics too.
+
+What is kept is what joins a report to the rest: pid and time (log), boot session, the slice's UUID (the shipped
+binary's LC_UUID), and why it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from harness.formats.failures import FormatError, excerpt
+
+MAX_TEXT = 32 * 1024 * 1024
+PANIC_TYPES = frozenset({"210"})
+"""`bug_type` of a kernel panic; 309 and 109 are crashes, 298 jetsam, 288 a stackshot."""
+_FIELD = re.compile(r"^([A-Z][A-Za-z/ ]{1,40}?):[ \t]+(.*?)[ \t]*$", re.MULTILINE)
+_PANIC = re.compile(r"^panic\(cpu \d+ caller 0x[0-9a-fA-F]+\):.*", re.MULTILINE)
+_NAMED = re.compile(r"^(.*?)\s*\[(\d{1,10})\]$")
+_PAIR = re.compile(r"^(.*?)\s*\((.*)\)$")
+
+
+@dataclass(frozen=True)
+class CrashReport:
+    """One report. Texts are "" and numbers None where the report does not say.
+
+    Attributes:
+        process: Name of the process ("sysextd"); "kernel" for a panic.
+        pid: Its number, which a log record of that boot shares.
+        path: Its executable, often redacted (`/Users/USER/*/…`).
+        bundle_id: Daemons have none.
+        version: "short (build)" as printed.
+        time: When it crashed, with zone.
+        launched: When the process began.
+        incident: The report's own UUID.
+        bug_type: "309", "210", …; "" in the old text.
+        os_version: "macOS 15.6 (24G84)".
+        boot_uuid: Boot session; equals a log record's `boot_uuid`.
+        slice_uuid: LC_UUID of the crashed slice, upper case.
+        exception: "EXC_BREAKPOINT (SIGTRAP)".
+        termination: "SIGNAL 5 Trace/BPT trap: 5", "Namespace CODESIGNING, Code 0x2".
+        panic: First line of the panic; "" for anything else.
+        format: "ips" or "text".
+    """
+
+    process: str = ""
+    pid: int | None = None
+    path: str = ""
+    bundle_id: str = ""
+    version: str = ""
+    time: datetime | None = None
+    launched: datetime | None = None
+    incident: str = ""
+    bug_type: str = ""
+    os_version: str = ""
+    boot_uuid: str = ""
+    slice_uuid: str = ""
+    exception: str = ""
+    termination: str = ""
+    panic: str = ""
+    format: str = "ips"
+
+
+def parse_crash_report(data: bytes | str) -> CrashReport:
+    """Read a report, also from a post that has the translated text first and "Full Report" JSON below it.
+
+    Raises:
+        FormatError: Nothing in it looks like a report.
+    """
+    text = data[:MAX_TEXT].decode("utf-8", "replace") if isinstance(data, bytes) else data[:MAX_TEXT]
+    text = text.lstrip("\ufeff")
+    for match in re.finditer(r"^[ \t]*\{", text, re.MULTILINE):
+        report = _ips(text[match.start() :])
+        if report is not None:
+            return report
+        break
+    report = _text(text)
+    if report is None and (panic := _PANIC.search(text)):
+        report = CrashReport(process="kernel", panic=panic.group()[:1000], format="text")
+    if report is None:
+        raise FormatError(
+            "a crash report (.ips with a JSON header, or text with Process: and Exception Type:)",
+            seen=excerpt(text),
+            hint="is the file whole?",
+        )
+    return report
+
+
+def _ips(text: str) -> CrashReport | None:
+    first, _, rest = text.partition("\n")
+    header = _object(first)
+    if header is None or not {"bug_type", "incident_id", "app_name", "slice_uuid"} & header.keys():
+        header = _object(text)  # a body alone, or both in one
+        if header is None or not {"procName", "panicString", "bug_type"} & header.keys():
+            return None
+        rest = text
+    body = _object(rest)
+    old = _text(rest) if body is None else None
+    body = body or {}
+    exception, termination = _table(body, "exception"), _table(body, "termination")
+    version = _table(body, "osVersion")
+    panic = _text_of(body, "panicString")
+    bug_type = _text_of(header, "bug_type") or _text_of(body, "bug_type")
+    trained = _text_of(version, "train")
+    if trained and _text_of(version, "build"):
+        trained += f" ({_text_of(version, 'build')})"
+    app_version, build = _text_of(header, "app_version"), _text_of(header, "build_version")
+    named = _text_of(body, "procName") or _text_of(header, "app_name") or _text_of(header, "name")
+    return CrashReport(
+        process=named or ("kernel" if panic or bug_type in PANIC_TYPES else "") or (old.process if old else ""),
+        pid=_number(body.get("pid")) or (old.pid if old else None),
+        path=_text_of(body, "procPath") or (old.path if old else ""),
+        bundle_id=_text_of(header, "bundleID") or _text_of(_table(body, "bundleInfo"), "CFBundleIdentifier"),
+        version=f"{app_version} ({build})" if app_version and build else app_version or build,
+        time=_time(_text_of(body, "captureTime")) or _time(_text_of(header, "timestamp")),
+        launched=_time(_text_of(body, "procLaunch")),
+        incident=(_text_of(header, "incident_id") or _text_of(body, "incident")).upper(),
+        bug_type=bug_type,
+        os_version=_text_of(header, "os_version") or trained,
+        boot_uuid=_text_of(body, "bootSessionUUID").upper(),
+        slice_uuid=_text_of(header, "slice_uuid").upper(),
+        exception=_exception(exception) or (old.exception if old else ""),
+        termination=_termination(termination) or (old.termination if old else ""),
+        panic=panic.partition("\n")[0][:1000],
+    )
+
+
+def _text(text: str) -> CrashReport | None:
+    """The old text. Its head ends with the first thread; only that is looked at."""
+    head = text[:20_000]
+    fields: dict[str, str] = {}
+    for match in _FIELD.finditer(head):
+        fields.setdefault(match.group(1).strip(), match.group(2))
+    if "Process" not in fields or not {"Exception Type", "Date/Time", "Identifier"} & fields.keys():
+        return None
+    named = _NAMED.match(fields["Process"])
+    identifier = fields.get("Identifier", "")
+    process = named.group(1) if named else fields["Process"]
+    termination = fields.get("Termination Reason", "") or fields.get("Termination Signal", "")
+    return CrashReport(
+        process=process,
+        pid=int(named.group(2)) if named else None,
+        path=fields.get("Path", ""),
+        bundle_id=identifier if "." in identifier and identifier != process else "",
+        version=fields.get("Version", ""),
+        time=_time(fields.get("Date/Time", "")),
+        launched=_time(fields.get("Launch Time", "")),
+        incident=(fields.get("Incident Identifier", "")).upper(),
+        os_version=fields.get("OS Version", ""),
+        exception=fields.get("Exception Type", ""),
+        termination=termination[:500],
+        format="text",
+    )
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    text = text.strip()
+    if not text.startswith("{"):
+        return None
+    try:
+        value, _ = json.JSONDecoder(strict=False).raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _table(value: dict[str, Any], key: str) -> dict[str, Any]:
+    item = value.get(key)
+    return item if isinstance(item, dict) else {}
+
+
+def _text_of(value: dict[str, Any], key: str) -> str:
+    item = value.get(key)
+    return str(item)[:4000] if isinstance(item, str | int) and not isinstance(item, bool) else ""
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _time(text: str) -> datetime | None:
+    """`2026-08-20 16:13:30.00 -0600`, with any number of digits behind the second."""
+    match = re.match(r"^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*([+-]\d\d):?(\d\d)?", text)
+    if match is None:
+        return None
+    day, clock, fraction, hours, minutes = match.groups()
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}.{(fraction or '0')[:6]:0<6}{hours}:{minutes or '00'}")
+    except ValueError:
+        return None
+
+
+def _exception(value: dict[str, Any]) -> str:
+    kind, signal = _text_of(value, "type"), _text_of(value, "signal")
+    return f"{kind} ({signal})" if kind and signal else kind or signal
+
+
+def _termination(value: dict[str, Any]) -> str:
+    parts = [_text_of(value, key) for key in ("namespace", "code", "indicator")]
+    return " ".join(part for part in parts if part)[:500]
