@@ -1,0 +1,54 @@
+# The ways in. `make help` lists them; each one sets up what it needs first.
+# Written for GNU make 3.81 or newer (macOS has that one).
+
+PYTHON_BIN := .venv/bin/python
+ARTIFACTS ?= artifacts
+PYTEST_ARGS ?=
+SYSEXT_WORKERS ?= 2
+# Real Macs where they can be had, simulated ones everywhere else.
+SYSEXT_PROVIDER ?= $(shell if [ "`uname -sm`" = "Darwin arm64" ] && command -v tart >/dev/null 2>&1; then echo tart; else echo simulated; fi)
+SYSEXT_MACOS ?= 13,14,15,26
+SCENARIO_TIMEOUT ?= $(if $(filter simulated,$(SYSEXT_PROVIDER)),600,7200)
+
+# How many workers is make's business, not a setting of the harness.
+unexport SYSEXT_WORKERS
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test-setup scenarios test check bench report clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
+	@echo
+	@echo "  SYSEXT_PROVIDER=tart|simulated  SYSEXT_MACOS=13,14,15,26  SYSEXT_WORKERS=2"
+	@echo "  SYSEXT_FAULT=CODE (see docs/faults.md)  PYTEST_ARGS='-k reboot'"
+
+setup: ## make .venv with everything the harness needs; quick when nothing changed
+	@scripts/bootstrap.sh
+
+test-setup:
+	@scripts/bootstrap.sh --system-packages
+
+scenarios: setup ## run all scenarios (simulated Macs, or real ones where Tart is)
+	$(PYTHON_BIN) -m pytest scenarios -n $(SYSEXT_WORKERS) --timeout $(SCENARIO_TIMEOUT) \
+	  --sysext-provider $(SYSEXT_PROVIDER) --sysext-macos $(SYSEXT_MACOS) \
+	  --alluredir $(ARTIFACTS)/allure --clean-alluredir --junitxml $(ARTIFACTS)/junit.xml $(PYTEST_ARGS)
+
+test: test-setup ## run the harness's own tests
+	$(PYTHON_BIN) -m pytest tests -n $(SYSEXT_WORKERS) $(PYTEST_ARGS)
+
+check: setup ## lint, format, types, layers
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: test-setup ## run the benchmarks; each prints its table and fails below its floor
+	@status=0; for bench in benchmarks/bench_*.py; do [ -e "$$bench" ] || continue; \
+	  echo "== $$bench"; $(PYTHON_BIN) "$$bench" || status=1; done; exit $$status
+
+report: ## make the HTML report of the last scenarios (needs npm)
+	@scripts/report.sh $(ARTIFACTS)/allure $(ARTIFACTS)/report
+
+clean: ## remove what the targets made (.venv too)
+	rm -rf .venv .venv.log artifacts build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
