@@ -19,6 +19,8 @@ PANIC_TYPES = frozenset({"210"})
 """`bug_type` of a kernel panic; 309 and 109 are crashes, 298 jetsam, 288 a stackshot."""
 _FIELD = re.compile(r"^([A-Z][A-Za-z/ ]{1,40}?):[ \t]+(.*?)[ \t]*$", re.MULTILINE)
 _PANIC = re.compile(r"^panic\(cpu \d+ caller 0x[0-9a-fA-F]+\):.*", re.MULTILINE)
+# At most two blanks of indentation: the body's own values, not those of its threads and images.
+_SCALAR = re.compile(r'^ {0,2}"(\w{1,60})"\s*:\s*("(?:[^"\\\n]|\\.){0,8000}"|-?\d{1,20})', re.MULTILINE)
 _NAMED = re.compile(r"^(.*?)\s*\[(\d{1,10})\]$")
 _PAIR = re.compile(r"^(.*?)\s*\((.*)\)$")
 
@@ -99,7 +101,7 @@ def _ips(text: str) -> CrashReport | None:
         rest = text
     body = _object(rest)
     old = _text(rest) if body is None else None
-    body = body or {}
+    body = body if body is not None else _salvage(rest)
     exception, termination = _table(body, "exception"), _table(body, "termination")
     version = _table(body, "osVersion")
     panic = _text_of(body, "panicString")
@@ -165,6 +167,17 @@ def _object(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _salvage(text: str) -> dict[str, Any]:
+    """The plain values of a JSON body that is cut off: a report still being written, or a post's beginning of one."""
+    found: dict[str, Any] = {}
+    for match in _SCALAR.finditer(text[:200_000]):
+        try:
+            found.setdefault(match.group(1), json.loads(match.group(2), strict=False))
+        except ValueError:
+            continue
+    return found
 
 
 def _table(value: dict[str, Any], key: str) -> dict[str, Any]:
