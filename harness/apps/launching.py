@@ -104,7 +104,7 @@ def launch(guest: Guest, bundle: AppBundle, path: str, spec: LaunchSpec, *, dead
             words += ["--args", *arguments] if arguments else []
             process = in_user_session(guest, words, user=user, deadline=deadline)
         else:
-            words = [f"{path}/Contents/MacOS/{bundle.executable_name}", *arguments]
+            words = [f"{path}/Contents/MacOS/{bundle.executable.path.name}", *arguments]
             process = in_user_session(
                 guest, ["env", *environment, *words] if environment else words, user=user, deadline=deadline
             )

@@ -1,0 +1,30 @@
+"""Options that several verbs share, and the settings they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from harness.config import Settings, load_settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def settings_options(command: F) -> F:
+    """`--config` and `--provider`."""
+    command = click.option("--provider", default=None, help="tart or simulated (default: sysext.toml's)")(command)
+    return click.option(
+        "--config", type=click.Path(path_type=Path), default=None, help="a settings file (default: sysext.toml here)"
+    )(command)
+
+
+def settings_from(config: Path | None, **overrides: object) -> Settings:
+    """The settings with the options on top.
+
+    Raises:
+        UsageError: Something in them cannot be used.
+    """
+    return load_settings(config, overrides=overrides)

@@ -1,0 +1,400 @@
+"""pytest's front door: options, fixtures `mac`, `app`, `approval`, `case`, reruns of broken environments, the summary.
+
+Inert until a test asks for one of these fixtures or a `--sysext-…` option is given; imports nothing heavy before that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from harness import events
+from harness.errors import SysextError, UsageError, Verdict, verdict_of
+
+if TYPE_CHECKING:
+    from harness.config import AppFile
+    from harness.machines import Machine
+    from harness.reports.result import CaseResult
+    from harness.session.approving import ApprovalSteps
+    from harness.session.case import Case
+    from harness.session.mac import Mac
+    from harness.session.run import Run
+
+RUN = pytest.StashKey["Run"]()
+FOLDER = pytest.StashKey[Path]()
+LIVE = pytest.StashKey["LiveFile"]()
+FOLLOWER = pytest.StashKey["Follower"]()
+CASE = pytest.StashKey["Case"]()
+ATTEMPT = pytest.StashKey[int]()
+MAC = pytest.StashKey["Mac"]()
+
+OPTIONS = {
+    "provider": "where Macs come from: tart, simulated",
+    "image": "the image to clone, whatever the macOS version",
+    "macos": "macOS versions, comma separated: 13,14,15,26",
+    "lane": "how the image was prepared: pristine, instrumented, sip-off, managed",
+    "app": "the app file (TOML) of the product under test",
+    "artifacts": "folder for case files (default: artifacts)",
+}
+ENVIRONMENT_TRIES = 2
+"""A scenario that the environment broke is run once more on a fresh Mac; both are counted."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the `--sysext-…` options."""
+    group = parser.getgroup("sysext", "macOS system extensions on disposable Macs")
+    for name, text in OPTIONS.items():
+        group.addoption(f"--sysext-{name}", default=None, help=text)
+    group.addoption(
+        "--sysext-config", default=None, help="a settings file (default: sysext.toml here, if there is one)"
+    )
+    group.addoption("--sysext-release", default=None, help="the release under test (default: the app file's last)")
+    group.addoption(
+        "--sysext-keep-vm",
+        action="store_true",
+        default=None,
+        help="keep failed Macs running, and say how to reach them",
+    )
+    group.addoption(
+        "--sysext-fault",
+        action="append",
+        default=None,
+        metavar="CODE[:rate=R][:seed=N]",
+        help="inject a fault into simulated Macs; may be given several times (`sysext faults` lists them)",
+    )
+    group.addoption("--sysext-quiet", action="store_true", help="no live line per step")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; with a `--sysext-…` option, check everything before any test starts."""
+    config.addinivalue_line("markers", "sysext: needs a Mac (the fixtures mac, approval, case)")
+    if (
+        not _is_worker(config)
+        and config.getoption("sysext_app")
+        and not config.option.help
+        and not config.option.collectonly
+    ):
+        with _usage_errors():
+            _prepared(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell an xdist worker where this run's case files go."""
+    if RUN in node.config.stash:
+        node.workerinput["sysext_folder"] = str(node.config.stash[RUN].folder)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say where the Macs come from."""
+    if RUN not in config.stash:
+        return []
+    run = config.stash[RUN]
+    label = " — SIMULATED Macs: no result here says anything about a real one" if run.provider.simulated else ""
+    lines = [f"sysext: provider {run.settings.provider}{label}"]
+    lines.append(
+        f"sysext: macOS {', '.join(run.settings.macos)}; lane {run.settings.lane}; app {run.app.name} ({run.app.path})"
+    )
+    if run.settings.simulated.faults:
+        lines.append(f"sysext: injected faults: {', '.join(run.settings.simulated.faults)}")
+    lines.append(f"sysext: case files in {run.folder}")
+    return lines
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One scenario becomes one test per macOS version."""
+    if "macos" in metafunc.fixturenames and {"mac", "case"} & set(metafunc.fixturenames):
+        with _usage_errors():
+            run = _run(metafunc.config)
+        metafunc.parametrize("macos", run.settings.macos, ids=[f"macos{version}" for version in run.settings.macos])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Check before the first Mac boots that there is something to run it with."""
+    if _is_worker(session.config) or session.config.option.collectonly:
+        return
+    if any("mac" in getattr(item, "fixturenames", ()) for item in session.items):
+        with _usage_errors():
+            _prepared(session.config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a scenario; once more on a fresh Mac if the environment broke it. The first try is reported as *rerun*."""
+    if "case" not in getattr(item, "fixturenames", ()):
+        return None
+    hook = item.ihook
+    for attempt in range(1, ENVIRONMENT_TRIES + 1):
+        item.stash[ATTEMPT] = attempt
+        item.stash.pop(CASE, None) if CASE in item.stash else None
+        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        result = _finish(item)
+        again = result is not None and result.verdict is Verdict.ENVIRONMENT_FAILURE and attempt < ENVIRONMENT_TRIES
+        for report in reports:
+            if again and report.failed:
+                report.outcome = "rerun"  # type: ignore[assignment]
+            if result is not None:
+                report.user_properties.append(("sysext", result.label))
+            hook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        if not again:
+            break
+        item._initrequest()  # type: ignore[attr-defined]
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Collect the evidence of a failure while the Mac is still there; put the verdict in front of the message."""
+    report = yield
+    if call.excinfo is None or CASE not in item.stash:
+        return report
+    error = call.excinfo.value
+    case = item.stash[CASE]
+    verdict = case.fail(error)
+    if verdict is not Verdict.SKIPPED and call.when == "call" and MAC in item.stash:
+        with events.use(case.log):
+            item.stash[MAC].collect(f"{verdict.value}: {type(error).__name__}")
+    if report.failed:
+        report.sections.append((f"sysext: {verdict.value}", f"{error}\ncase file: {case.folder.path}"))
+    return report
+
+
+def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
+    """Show a first try that the environment broke as R."""
+    if report.outcome == "rerun":  # type: ignore[comparison-overlap]
+        return "rerun", "R", ("RERUN", {"yellow": True})  # type: ignore[return-value]
+    return None
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The table, and GitHub's job summary."""
+    if RUN not in config.stash or _is_worker(config):
+        return
+    from harness.reports.result import read_results
+    from harness.reports.summary import summarise, write_github_summary
+
+    run = config.stash[RUN]
+    if not run.folder.is_dir():
+        return
+    results, problems = read_results(run.folder)
+    if not results and not problems:
+        return
+    summary = summarise(results)
+    terminalreporter.ensure_newline()
+    terminalreporter.write_line(summary.text(width=max(100, terminalreporter._tw.fullwidth)))
+    for problem in problems:
+        terminalreporter.write_line(str(problem))
+    terminalreporter.write_line(f"case files: {run.folder}")
+    write_github_summary(summary)
+    (run.folder / "summary.md").write_text(summary.markdown(), encoding="utf-8")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Allure's extra files; stop following."""
+    config = session.config
+    if RUN in config.stash and not _is_worker(config):
+        folder = config.getoption("allure_report_dir", None)
+        if folder:
+            from harness.reports.allure import write_extras
+
+            run = config.stash[RUN]
+            write_extras(
+                Path(folder),
+                environment={**run.provider.describe(), "app": run.app.name},
+                simulated=run.provider.simulated,
+            )
+    if FOLLOWER in config.stash:
+        config.stash[FOLLOWER].stop()
+
+
+@pytest.fixture(scope="session")
+def sysext_run(request: pytest.FixtureRequest) -> Run:
+    """Settings, app, provider of this run."""
+    return _run(request.config)
+
+
+@pytest.fixture(scope="session")
+def app(sysext_run: Run) -> AppFile:
+    """The product under test."""
+    return sysext_run.app
+
+
+@pytest.fixture(scope="session")
+def releases(sysext_run: Run) -> tuple[str, str]:
+    """The release under test, and the one before it: (older, newer)."""
+    versions = [release.version for release in sysext_run.app.releases]
+    newer = sysext_run.app.release(sysext_run.release).version
+    place = versions.index(newer)
+    if place == 0:
+        pytest.skip(f"the app file lists no release before {newer}: nothing to upgrade from")
+    return versions[place - 1], newer
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest, sysext_run: Run, macos: str) -> Iterator[Case]:
+    """The case file and event stream of this scenario."""
+    item = request.node
+    attempt = item.stash.get(ATTEMPT, 1)
+    scenario = getattr(item, "originalname", item.name).removeprefix("test_").replace("_", " ")
+    case = sysext_run.open_case(
+        scenario=scenario, nodeid=item.nodeid, macos=macos, attempt=attempt, failed_before=attempt > 1
+    )
+    item.stash[CASE] = case
+    _subscribe(request.config, case)
+    with events.use(case.log):
+        yield case
+
+
+@pytest.fixture
+def mac(request: pytest.FixtureRequest, sysext_run: Run, case: Case) -> Iterator[Mac]:
+    """A fresh Mac, booted and logged in; deleted whatever happens."""
+    from harness.machines import guard_signals
+    from harness.session.mac import Mac, machine_folder
+    from harness.waiting import Deadline
+
+    settings = sysext_run.settings
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(guard_signals())
+        machine = sysext_run.provider.create(
+            image=settings.image_for(case.macos),
+            macos=case.macos,
+            purpose=case.scenario,
+            folder=machine_folder(case),
+            deadline=Deadline.after(settings.timeouts.clone),
+            environment={"SYSEXT_SIM_RUN_KEY": f"{case.nodeid}|{case.attempt}"},
+        )
+        stack.callback(_put_away, machine, case, settings.keep_vm, settings.timeouts.shutdown)
+        mac = Mac(
+            machine,
+            settings=settings,
+            app=sysext_run.app,
+            case=case,
+            reader=sysext_run.reader,
+            release=sysext_run.release,
+        )
+        stack.callback(mac.close)
+        request.node.stash[MAC] = mac
+        stack.callback(request.node.stash.pop, MAC)
+        try:
+            mac.bring_up()
+        except Exception as error:
+            case.fail(error)
+            mac.collect(f"{verdict_of(error).value}: {type(error).__name__}")
+            raise
+        yield mac
+
+
+@pytest.fixture
+def approval(mac: Mac) -> ApprovalSteps:
+    """Eyes and hands for the prompts of `mac`."""
+    from harness.session.approving import ApprovalSteps
+
+    return ApprovalSteps(mac)
+
+
+def _put_away(machine: Machine, case: Case, keep: bool, seconds: float) -> None:  # noqa: FBT001 - registered as a callback
+    from harness.waiting import Deadline
+
+    verdict = verdict_of(case.failure)
+    if verdict is Verdict.ENVIRONMENT_FAILURE:
+        machine.mark_bad(str(case.failure))
+    with events.step("delete machine", machine=machine.name):
+        if keep and verdict not in (Verdict.PASSED, Verdict.SKIPPED):
+            machine.keep()
+            return
+        try:
+            # A disposable Mac: nothing on it is wanted any more, so the power is cut.
+            machine.stop(Deadline.after(seconds))
+        finally:
+            machine.delete()
+
+
+def _finish(item: pytest.Item) -> CaseResult | None:
+    """Close the case file of the attempt that has just ended."""
+    if CASE not in item.stash:
+        return None
+    from harness.reports.allure import finish_test
+
+    case = item.stash[CASE]
+    result = case.close()
+    finish_test(result)
+    return result
+
+
+def _subscribe(config: pytest.Config, case: Case) -> None:
+    from harness.reports.allure import AllureReader
+    from harness.reports.console import ConsoleReader, LiveFile
+
+    if config.getoption("allure_report_dir", None):
+        case.log.subscribe(AllureReader())
+    if not config.getoption("sysext_quiet"):
+        if LIVE not in config.stash:
+            config.stash[LIVE] = LiveFile(config.stash[RUN].folder / "live.log")
+        case.log.subscribe(ConsoleReader(config.stash[LIVE], prefix=f"macOS {case.macos} {case.scenario}:"))
+
+
+def _run(config: pytest.Config) -> Run:
+    """This process's run; made at first use."""
+    if RUN not in config.stash:
+        from harness.session.run import open_run
+
+        overrides: dict[str, Any] = {name: config.getoption(f"sysext_{name}") for name in OPTIONS}
+        if overrides["macos"] is not None:
+            overrides["macos"] = [part.strip() for part in overrides["macos"].split(",") if part.strip()]
+        overrides["keep_vm"] = config.getoption("sysext_keep_vm")
+        overrides["simulated.faults"] = config.getoption("sysext_fault")
+        workerinput = getattr(config, "workerinput", {})
+        folder = workerinput.get("sysext_folder")
+        given = config.getoption("sysext_config")
+        config.stash[RUN] = open_run(
+            overrides,
+            config=Path(given) if given else None,
+            release=config.getoption("sysext_release"),
+            folder=Path(folder) if folder else None,
+        )
+    return config.stash[RUN]
+
+
+def _prepared(config: pytest.Config) -> Run:
+    """The run, checked once, with its live lines on the terminal."""
+    if FOLDER in config.stash:
+        return config.stash[RUN]
+    from harness.session.run import prepare
+
+    run = _run(config)
+    prepare(run)
+    config.stash[FOLDER] = run.folder
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not config.getoption("sysext_quiet"):
+        from harness.reports.console import Follower
+
+        def show(line: str) -> None:
+            reporter.ensure_newline()
+            reporter.write_line(line)
+
+        config.stash[FOLLOWER] = Follower(run.folder / "live.log", show)
+        config.stash[FOLLOWER].start()
+    return run
+
+
+@contextlib.contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    except SysextError as error:
+        raise pytest.UsageError(f"{error}") from error
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")

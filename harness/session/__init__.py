@@ -1,0 +1,1 @@
+"""One scenario on one Mac: the façade that scenarios hold, and what a run came to."""

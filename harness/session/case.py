@@ -1,0 +1,111 @@
+"""One attempt of one scenario: its case file, its event stream, its verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness import events
+from harness.config import Settings
+from harness.errors import Verdict, verdict_of
+from harness.evidence import CaseFolder
+from harness.reports.result import CaseResult
+
+
+@dataclass
+class Case:
+    """What is known of a scenario run while it goes on.
+
+    Attributes:
+        folder: The case file.
+        log: The event stream (`run.jsonl` in the case file).
+        prompt_appeared: Did macOS ask? None until a scenario asked that question.
+        approvable: Could it be approved by whatever route? None as above.
+        collected: Reasons for which evidence was collected so far.
+    """
+
+    scenario: str
+    nodeid: str
+    macos: str
+    attempt: int
+    settings: Settings
+    simulated: bool
+    image: str
+    release: str
+    folder: CaseFolder
+    log: events.EventLog
+    artifacts: Path
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: float = field(default_factory=time.monotonic)
+    prompt_appeared: bool | None = None
+    approvable: bool | None = None
+    collected: list[str] = field(default_factory=list)
+    failure: BaseException | None = None
+    failed_before: bool = False
+
+    def fail(self, error: BaseException) -> Verdict:
+        """Record an exception of any phase; the first one that is a failure decides. Returns its verdict."""
+        verdict = verdict_of(error)
+        if self.failure is None or (verdict_of(self.failure) is Verdict.SKIPPED and verdict is not Verdict.SKIPPED):
+            self.failure = error
+        return verdict
+
+    def result(self) -> CaseResult:
+        """What it came to, by `verdict_of` alone."""
+        verdict = verdict_of(self.failure)
+        simulated = self.settings.simulated
+        delays = {
+            name.removesuffix("_seconds"): float(value)
+            for name, value in simulated.model_dump().items()
+            if name.endswith("_seconds")
+        }
+        return CaseResult(
+            scenario=self.scenario,
+            nodeid=self.nodeid,
+            macos=self.macos,
+            image=self.image,
+            lane=self.settings.lane,
+            provider=self.settings.provider,
+            simulated=self.simulated,
+            release=self.release,
+            verdict=verdict,
+            error=str(self.failure) if self.failure is not None else "",
+            prompt_appeared=self.prompt_appeared,
+            approvable=self.approvable,
+            seconds=round(time.monotonic() - self.clock, 3),
+            started=self.started.isoformat(timespec="milliseconds"),
+            attempt=self.attempt,
+            flaky=self.failed_before and verdict is Verdict.PASSED,
+            faults=tuple(simulated.faults) if self.simulated else (),
+            delays=delays if self.simulated else {},
+            case=_relative(self.folder.path, self.artifacts),
+        )
+
+    def close(self) -> CaseResult:
+        """Write `result.json` and close the stream; a full host disk loses the file, not the result."""
+        result = self.result()
+        self.log.event("result", verdict=result.verdict.value, error=result.error, seconds=result.seconds)
+        try:
+            result.write(self.folder.path)
+        except OSError as error:
+            self.log.event("degraded", what="result.json could not be written", reason=str(error))
+        self.log.close()
+        return result
+
+
+def slug(words: Sequence[str]) -> str:
+    """A folder name from words: letters, digits, dots and dashes only."""
+    text = "-".join(words)
+    return "".join(char if char.isascii() and (char.isalnum() or char in "-.") else "-" for char in text).strip("-.")[
+        :120
+    ]
+
+
+def _relative(path: Path, base: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(base.resolve()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,316 @@
+"""A disposable Mac as a scenario holds it: install, activate, approve, reboot, and prove that it works."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import events
+from harness.apps import health, installing, launching
+from harness.apps.activation import Activation, activate
+from harness.apps.oracle import Oracle, Snapshot
+from harness.bundles.app import AppBundle
+from harness.bundles.releases import fetch_release
+from harness.config import AppFile, LaunchSpec, Settings
+from harness.errors import EnvironmentFailure, HarnessError, SysextError, Verdict
+from harness.evidence import Manifest, collect, collect_before_reboot
+from harness.formats.launchctl import Job
+from harness.guest import Guest, LogStream
+from harness.machines import Machine
+from harness.screen import Reader, VncScreen
+from harness.session.case import Case
+from harness.waiting import Deadline, wait_until
+
+LOG_PREDICATE = (
+    'subsystem == "com.apple.sx" OR subsystem == "com.apple.networkextension" OR process IN '
+    '{"sysextd", "nehelper", "nesessionmanager", "neagent", "UserNotificationCenter", "CoreServicesUIAgent", '
+    '"SecurityAgent", "trustd", "amfid", "syspolicyd", "taskgated-helper", "kernelmanagerd", "launchd"}'
+)
+"""What is streamed to the host from boot on: the daemons that DTS reads in such cases (developer.apple.com/forums)."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A release that is on the Mac.
+
+    Attributes:
+        path: The guest path of its .app.
+        bundle: The same bundle on the host.
+    """
+
+    path: str
+    bundle: AppBundle
+    release: str
+
+    def version(self, identifier: str) -> tuple[str, str]:
+        """(short, build) of the extension inside."""
+        extension = self.bundle.require_extension(identifier)
+        return extension.short, extension.build
+
+
+class Mac:
+    """One Mac under test. Made by the `mac` fixture; `close` is called whatever happens."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        settings: Settings,
+        app: AppFile,
+        case: Case,
+        reader: Reader,
+        release: str | None = None,
+    ) -> None:
+        self.machine = machine
+        self.settings = settings
+        self.app = app
+        self.case = case
+        self.reader = reader
+        self.release = release
+        self.name = machine.name
+        self.macos = case.macos
+        self.guest = Guest(machine.ssh_endpoint, settings.guest, name=machine.name, folder=machine.folder)
+        self.oracle = Oracle(self.guest, app)
+        self.installed: Installed | None = None
+        self._screen: VncScreen | None = None
+        self._log: LogStream | None = None
+        self._activations: list[Activation] = []
+
+    @property
+    def generation(self) -> int:
+        """13, 14, 15 or 26."""
+        return int(self.macos)
+
+    @property
+    def screen(self) -> VncScreen:
+        """The hypervisor's framebuffer.
+
+        Raises:
+            HarnessError: Before `bring_up`.
+        """
+        if self._screen is None:
+            raise HarnessError("the screen to be connected", seen=f"{self.name} was not brought up")
+        return self._screen
+
+    def bring_up(self) -> None:
+        """From power-on to a logged-in desktop whose log is streamed to the case file.
+
+        Raises:
+            EnvironmentFailure: It does not come up.
+        """
+        deadline = Deadline.after(self.settings.timeouts.boot)
+        with events.step("boot", machine=self.name, macos=self.macos, image=self.machine.image) as step:
+            self._warm_up_reader()
+            vnc = self.machine.vnc_endpoint(deadline)
+            self._screen = VncScreen(vnc.host, vnc.port, vnc.password, name=self.name)
+            self.guest.connect(deadline)
+            self._log = LogStream(self.guest, self.case.folder.path / "log-stream.ndjson", LOG_PREDICATE)
+            self._log.start()
+            self.guest.wait_ready(deadline)
+            system = self.guest.system(deadline)
+            step.note(
+                product=system.product_version, build=system.build, sip=system.sip, boot_session=system.boot_session
+            )
+            if not system.product_version.startswith(f"{self.macos}."):
+                raise EnvironmentFailure(
+                    f"macOS {self.macos} in {self.machine.image}",
+                    seen=f"macOS {system.product_version}",
+                    hint="set tart.images, or give the right --sysext-macos",
+                )
+            if self.settings.lane == "pristine" and system.sip is False:
+                events.event(
+                    "degraded",
+                    what="the lane pristine wants SIP on",
+                    reason=f"csrutil says off in {self.machine.image}",
+                )
+
+    def install(self, release: str | None = None, *, folder: str = installing.APPLICATIONS) -> Installed:
+        """Put a release of the app (the one under test by default) on the Mac; replaces the one that is there."""
+        release = release or self.release
+        bundle = fetch_release(self.app.release(release), self.app, self.settings.cache_dir)
+        bundle.require_extension(self.app.extension.id)
+        path = installing.install_bundle(
+            self.guest,
+            bundle,
+            deadline=self._after(self.settings.timeouts.install),
+            folder=folder,
+            quarantine=self.app.quarantine,
+        )
+        self.installed = Installed(path, bundle, self.app.release(release).version)
+        return self.installed
+
+    def activate(self, *, launch: LaunchSpec | None = None) -> Activation:
+        """Launch the installed app so that it asks for activation.
+
+        Raises:
+            HarnessError: Nothing is installed.
+        """
+        installed = self._installed()
+        self.case.log.event("cursor", what="activation")
+        self.screen.mark()
+        activation = activate(
+            self.guest,
+            self.oracle,
+            installed.bundle,
+            installed.path,
+            launch or self.app.launch,
+            deadline=self._after(self.settings.timeouts.command),
+        )
+        self._activations.append(activation)
+        return activation
+
+    def state(self) -> str | None:
+        """The extension's state as the oracle tells it."""
+        return self.oracle.state(self._after(self.settings.timeouts.command))
+
+    def snapshot(self) -> Snapshot:
+        """All that the oracle sees."""
+        return self.oracle.snapshot(self._after(self.settings.timeouts.command))
+
+    def expect_state(self, *states: str | None) -> Snapshot:
+        """Wait until the extension is in one of these states (None: gone)."""
+        return self.oracle.wait_for_state(states, self._after(self.settings.timeouts.activation))
+
+    def expect_working(self, release: Installed | None = None) -> health.Health:
+        """The extension is enabled, runs, has its endpoints, is connected, and the app's own checks pass.
+
+        XPC found broken is evidence at once, before anything can change it.
+        """
+        installed = release or self._installed()
+        try:
+            return health.expect_working(
+                self.guest,
+                self.oracle,
+                self.app,
+                version=installed.version(self.app.extension.id),
+                deadline=self._after(self.settings.timeouts.ready),
+            )
+        except health.XpcBroken:
+            self.collect("XPC broken")
+            raise
+
+    def expect_relaunched(self, before: health.Health) -> health.Health:
+        """Wait until launchd runs the extension again, as another process than `before`, and it works."""
+        deadline = self._after(self.settings.timeouts.ready)
+        wait_until(
+            self._job,
+            lambda job: job is not None and job.state == "running" and job.pid not in (None, before.pid),
+            what=f"launchd on {self.name} to start the extension again (it was pid {before.pid})",
+            deadline=deadline,
+            hint="`launchctl print` in the case file shows its state and last exit",
+            blame=Verdict.PRODUCT_FAILURE,
+        )
+        return self.expect_working()
+
+    def uninstall(self) -> None:
+        """Delete the installed app."""
+        installing.remove_app(self.guest, self._installed().path, deadline=self._after(self.settings.timeouts.command))
+        self.installed = None
+
+    def kill_extension(self) -> int:
+        """Kill the extension's process (SIGKILL); returns the pid it had."""
+        job = self._job()
+        if job is None or job.pid is None:
+            raise HarnessError("a running extension to kill", seen="launchd has no process for it")
+        self.guest.run(["kill", "-9", str(job.pid)], sudo=True, deadline=self._after(self.settings.timeouts.command))
+        events.event("killed", what=job.label, pid=job.pid)
+        return job.pid
+
+    def reboot(self) -> None:
+        """Restart it; done when the boot session is a new one and the console user is back. The log is kept first."""
+        with events.step("reboot", machine=self.name):
+            self._stop_activations()
+            collect_before_reboot(
+                guest=self.guest,
+                case=self.case.folder,
+                deadline=self._after(self.settings.timeouts.command),
+                settings=self.settings.evidence,
+            )
+            self.guest.reboot(self._after(self.settings.timeouts.reboot))
+
+    def open_url(self, url: str) -> None:
+        """`open` a URL in the guest."""
+        launching.open_url(self.guest, url, deadline=self._after(self.settings.timeouts.command))
+
+    def quit_settings(self) -> None:
+        """End System Settings."""
+        launching.quit_settings(self.guest, deadline=self._after(self.settings.timeouts.command))
+
+    def collect(self, reason: str) -> Manifest | None:
+        """Collect all evidence into the case file. Never raises: what could not be had is in the manifest."""
+        if reason in self.case.collected:
+            return None
+        self.case.collected.append(reason)
+        try:
+            return collect(
+                guest=self.guest,
+                case=self.case.folder,
+                reason=reason,
+                deadline=self._after(self.settings.timeouts.evidence),
+                settings=self.settings.evidence,
+                since=self.case.started,
+                screen=self._screen,
+                labels=self._labels(),
+                bundle_paths=[self.installed.path] if self.installed is not None else [],
+                run_output=self.machine.masked_output,
+                sysdiagnose_seconds=self.settings.timeouts.sysdiagnose,
+            )
+        except Exception as error:  # noqa: BLE001 - evidence is best effort, the failure that asked for it must be heard
+            events.event("degraded", what="evidence could not be collected", reason=f"{type(error).__name__}: {error}")
+            return None
+
+    def close(self) -> None:
+        """Let go of the guest and the screen; the machine itself is its fixture's to delete."""
+        cleanups: list[Callable[[], object]] = [self._stop_activations]
+        if self._log is not None:
+            cleanups.append(self._log.stop)
+        if self._screen is not None:
+            cleanups.append(self._screen.close)
+        cleanups.append(self.guest.close)
+        for cleanup in cleanups:
+            with contextlib.suppress(Exception):
+                cleanup()
+
+    def shut_down(self, deadline: Deadline) -> None:
+        """Ask the guest to power off, as `Machine.stop` wants it."""
+        self.guest.shutdown(deadline)
+
+    def _installed(self) -> Installed:
+        if self.installed is None:
+            raise HarnessError(
+                "an installed app", seen="this scenario has not installed one", hint="call mac.install() first"
+            )
+        return self.installed
+
+    def _job(self) -> Job | None:
+        short, build = self._installed().version(self.app.extension.id)
+        return self.oracle.job(short, build, self._after(self.settings.timeouts.command))
+
+    def _labels(self) -> Sequence[str]:
+        if self.installed is None:
+            return []
+        with contextlib.suppress(SysextError):
+            return [self.oracle.label(*self.installed.version(self.app.extension.id))]
+        return []
+
+    def _stop_activations(self) -> None:
+        for activation in self._activations:
+            with contextlib.suppress(Exception):
+                activation.stop(Deadline(5))
+        self._activations.clear()
+
+    def _after(self, seconds: float) -> Deadline:
+        return Deadline.after(seconds)
+
+    def _warm_up_reader(self) -> None:
+        context = contextvars.copy_context()
+        threading.Thread(target=lambda: context.run(self.reader.warm_up), name="warm-up", daemon=True).start()
+
+
+def machine_folder(case: Case) -> Path:
+    """Where the machine's own files (run output, known host) go: beside the evidence."""
+    return case.folder.path / "machine"

@@ -1,0 +1,134 @@
+"""One pytest run: settings, app, provider, where its case files go. Made once per process from pytest's options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import events
+from harness.config import AppFile, Settings, load_app, load_settings
+from harness.errors import UsageError
+from harness.session.case import Case, slug
+
+if TYPE_CHECKING:
+    from harness.machines import Provider
+    from harness.screen import Reader
+
+
+@dataclass
+class Run:
+    """What all scenarios of a run share.
+
+    Attributes:
+        folder: `artifacts/<time>-<pid>`: one case file per scenario in it, and `live.log`.
+    """
+
+    settings: Settings
+    app: AppFile
+    provider: Provider
+    folder: Path
+    release: str | None = None
+    _reader: Reader | None = field(default=None, repr=False)
+
+    @property
+    def reader(self) -> Reader:
+        """The text reader, one per process (its models are loaded once)."""
+        if self._reader is None:
+            from harness.screen import RapidReader
+
+            self._reader = RapidReader()
+        return self._reader
+
+    def open_case(self, *, scenario: str, nodeid: str, macos: str, attempt: int, failed_before: bool) -> Case:
+        """Make the case file of one attempt."""
+        from harness.evidence import CaseFolder
+
+        name = slug([scenario, f"macos{macos}"] + ([f"attempt{attempt}"] if attempt > 1 else []))
+        folder = CaseFolder(unused(self.folder / name))
+        log = events.EventLog(
+            folder.events_path,
+            scenario=scenario,
+            nodeid=nodeid,
+            macos=macos,
+            attempt=attempt,
+            provider=self.settings.provider,
+            simulated=self.provider.simulated,
+            lane=self.settings.lane,
+            image=self.settings.image_for(macos),
+            app=self.app.name,
+            release=self.app.release(self.release).version,
+            settings=self.settings.model_dump(mode="json"),
+        )
+        return Case(
+            scenario=scenario,
+            nodeid=nodeid,
+            macos=macos,
+            attempt=attempt,
+            settings=self.settings,
+            simulated=self.provider.simulated,
+            image=self.settings.image_for(macos),
+            release=self.app.release(self.release).version,
+            folder=folder,
+            log=log,
+            artifacts=self.settings.artifacts,
+            failed_before=failed_before,
+        )
+
+
+def open_run(overrides: Mapping[str, Any], *, config: Path | None, release: str | None, folder: Path | None) -> Run:
+    """Settings → app file → provider. Starts and downloads nothing.
+
+    Raises:
+        UsageError: Anything the user gave that cannot be used.
+    """
+    from harness.machines import provider_for
+
+    settings = load_settings(config, overrides=overrides)
+    if settings.app is None:
+        raise UsageError(
+            "an app file: the product under test",
+            seen="none given",
+            hint="give --sysext-app scenarios/apps/mitmproxy.toml, set SYSEXT_APP, or `app` in sysext.toml",
+        )
+    app = load_app(settings.app)
+    app.release(release)
+    for macos in settings.macos:
+        settings.image_for(macos)
+    return Run(settings, app, provider_for(settings), folder or new_run_folder(settings.artifacts), release)
+
+
+def prepare(run: Run) -> None:
+    """What must be right before the first Mac boots: the images exist, the releases can be had and hold the extension, and
+    a Mac may run on this host at all.
+
+    Raises:
+        UsageError: One of these is not so.
+    """
+    from harness.bundles.releases import fetch_release
+    from harness.waiting import Deadline
+
+    for macos in run.settings.macos:
+        run.provider.check(run.settings.image_for(macos))
+    for release in run.app.releases[-2:] if run.release is None else [run.app.release(run.release)]:
+        fetch_release(release, run.app, run.settings.cache_dir).require_extension(run.app.extension.id)
+    run.provider.wait_for_slot(Deadline.after(run.settings.timeouts.slot))
+
+
+def new_run_folder(artifacts: Path) -> Path:
+    """A fresh folder name below `artifacts`, sortable by time."""
+    stamp = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
+    return unused(artifacts / f"{stamp}-{os.getpid()}")
+
+
+def unused(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3, … that does not exist."""
+    candidate = path
+    number = 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate

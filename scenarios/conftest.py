@@ -1,0 +1,1 @@
+"""Scenarios run on disposable Macs: see the options `--sysext-…` in `pytest --help`."""
