@@ -139,7 +139,7 @@ python_side() {
     fi
     rm -f "$stamp"
     say "bootstrap: installing the project and its tools (pinned in constraints.txt)"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --retries 5 \
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input --retries 5 \
         --constraint constraints.txt --editable '.[dev,simulator,parallel]' ||
         die "pip could not install the project" "check the network and the package index, then: make setup"
     fingerprint "$version" >"$stamp"
