@@ -1,0 +1,192 @@
+"""What scenarios say about prompts: expect one, close it, approve, refuse, expect none.
+
+Two verdicts are always kept apart: did the prompt appear, and could it be approved?
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from harness import events
+from harness.approval import Approval, Approver
+from harness.apps.activation import ENABLED, WAITING, Activation
+from harness.errors import HarnessError, ProductFailure
+from harness.screen import Sighting
+from harness.session.mac import Mac
+from harness.waiting import Deadline
+
+QUESTIONS = ("alert-blocked", "alert-updated", "alert-new-extension")
+"""Window classes of the extension's approval prompt, all macOS versions."""
+CONSENTS = {
+    "proxy-configuration": "ne-proxy-consent",
+    "vpn-configuration": "ne-vpn-consent",
+    "filter-configuration": "ne-filter-consent",
+}
+"""App file's consent → window class."""
+
+
+class PromptMissing(ProductFailure):
+    """macOS should have asked, and did not. `approvable` says whether Settings offered it all the same."""
+
+    def __init__(self, expected: str, *, seen: str, hint: str, approvable: bool | None) -> None:
+        self.approvable = approvable
+        super().__init__(expected, seen=seen, hint=hint)
+
+
+class ApprovalSteps:
+    """The prompts of one Mac, as a scenario speaks of them."""
+
+    def __init__(self, mac: Mac) -> None:
+        self.mac = mac
+        self.approver = Approver(
+            screen=mac.screen,
+            reader=mac.reader,
+            app_name=mac.app.name,
+            extension_kind=mac.app.extension.kind,
+            generation=mac.generation,
+            password=mac.settings.guest.password.get_secret_value(),
+            user=mac.settings.guest.user,
+            oracle=mac.state,
+            guest_open=mac.open_url,
+            quit_settings=mac.quit_settings,
+            folder=mac.case.folder.frames,
+        )
+
+    @property
+    def consents(self) -> tuple[str, ...]:
+        """The configuration consents that the app file expects, as window classes."""
+        return tuple(CONSENTS[kind] for kind in self.mac.app.consents if kind in CONSENTS)
+
+    def deadline(self) -> Deadline:
+        """The usual time for an approval."""
+        return Deadline.after(self.mac.settings.timeouts.approval)
+
+    def expect_prompt(self, activation: Activation) -> Sighting:
+        """The approval prompt comes up within its time.
+
+        Raises:
+            PromptMissing: It does not. Evidence was collected at once, then the Settings route was tried, and whether that
+                worked is in the error.
+            ActivationFailed: The app's request failed before.
+        """
+        deadline = Deadline.after(self.mac.settings.timeouts.prompt)
+        with events.step("expect prompt") as step:
+            sighting = self.approver.wait_for_prompt(
+                deadline, kinds=QUESTIONS, hopeless=lambda: self._request_failed(activation)
+            )
+            if sighting is not None:
+                step.note(window=sighting.window, app_name=sighting.app_name)
+                self.mac.case.prompt_appeared = True
+                return sighting
+        state = activation.wait_until_requested(self.deadline())
+        self.mac.case.prompt_appeared = False
+        events.event("prompt-missing", state=state, waited=deadline.seconds)
+        self.mac.collect("prompt missing")
+        approvable = self._try_settings() if state == WAITING else None
+        self.mac.case.approvable = approvable
+        shown = {
+            True: "approvable in Settings: yes",
+            False: "approvable in Settings: no",
+            None: "approvable: not tried",
+        }[approvable]
+        raise PromptMissing(
+            f"the approval prompt for {self.mac.app.extension.id} on {self.mac.name}",
+            seen=f"prompt missing: none within {deadline.seconds:g} s, while the state is {state or 'none'}; {shown}",
+            hint="the case file holds the frames, sysextd's log from before anything else was touched, and a sysdiagnose",
+            approvable=approvable,
+        )
+
+    def close_prompt(self, activation: Activation) -> None:
+        """Press OK: the prompt goes, nothing is approved."""
+        self.approver.close_prompt(self.deadline())
+        state = activation.state(self.deadline())
+        if state != WAITING:
+            raise ProductFailure("OK to only close the prompt", seen=f"the state became {state}", hint="see the frames")
+
+    def approve(self, activation: Activation, *, consent: Literal["allow", "dont-allow"] = "allow") -> None:
+        """From the prompt on the screen to *activated enabled*, then the configuration consents, to the app's end.
+
+        Raises:
+            ProductFailure: It cannot be approved.
+        """
+        outcome = self.approver.approve_in_settings(self.deadline(), enter="prompt")
+        self._approved(outcome)
+        self.answer_consents(activation, consent)
+
+    def approve_in_settings(self, activation: Activation) -> None:
+        """Approve without a prompt on the screen: Settings is opened by its URL."""
+        outcome = self.approver.approve_in_settings(self.deadline(), enter="url")
+        self._approved(outcome)
+        self.answer_consents(activation)
+
+    def answer_consents(self, activation: Activation, choice: Literal["allow", "dont-allow"] = "allow") -> None:
+        """Answer the configuration consents the app file expects, then wait for the activation's end."""
+        for kind in self.consents:
+            with events.step("consent", window=kind, choice=choice):
+                self.approver.consent(kind, choice, self.deadline(), hopeless=lambda: self._request_failed(activation))
+        if choice == "allow":
+            activation.wait_until_done(self.deadline())
+
+    def activate_and_approve(self) -> Activation:
+        """The usual way in: activate, see the prompt, approve, consent."""
+        activation = self.mac.activate()
+        self.expect_prompt(activation)
+        self.approve(activation)
+        return activation
+
+    def expect_no_prompt(self, activation: Activation) -> None:
+        """No approval prompt comes up; the request stays what it is.
+
+        Raises:
+            ProductFailure: One came.
+        """
+        activation.wait_until_requested(self.deadline())
+        quiet = Deadline.after(self.mac.settings.timeouts.quiet)
+        with events.step("expect no prompt", seconds=quiet.seconds):
+            sighting = self.approver.wait_for_prompt(quiet, kinds=QUESTIONS)
+        if sighting is not None:
+            raise ProductFailure(
+                "no second prompt for a request that already waits",
+                seen=f"'{sighting.window}' came up",
+                hint="this macOS asks again: see the frames, and docs/contracts.md",
+            )
+
+    def expect_no_questions(self, activation: Activation) -> None:
+        """The activation ends well without asking anybody anything.
+
+        Raises:
+            ProductFailure: A window that asks came up.
+        """
+        with events.step("expect no questions"):
+            activation.wait_until_done(self.deadline())
+            sighting = self.approver.look(kinds=(*QUESTIONS, *self.consents))
+        if sighting is not None:
+            raise ProductFailure("an inherited approval: nobody is asked", seen=f"'{sighting.window}' is on the screen")
+        if activation.state(self.deadline()) != ENABLED:
+            raise ProductFailure("the extension to be enabled", seen=f"it is {activation.state(self.deadline())}")
+
+    def _approved(self, outcome: Approval) -> None:
+        self.mac.case.approvable = outcome.approvable
+        events.event("approved", route=outcome.route, approvable=outcome.approvable, steps=len(outcome.steps))
+        if outcome.approvable is None:
+            raise HarnessError("the approval to end in yes or no", seen="neither")
+        if not outcome.approvable:
+            raise ProductFailure(
+                f"{self.mac.app.extension.id} on {self.mac.name} to be approvable by the route '{outcome.route}'",
+                seen=f"{outcome.why}; the state is {self.mac.state()}",
+                hint="the frames in the case file show each step",
+            )
+
+    def _try_settings(self) -> bool:
+        """After a missing prompt: is it approvable at all? Never raises for a product that is not."""
+        with events.step("try the Settings route"):
+            outcome = self.approver.approve_in_settings(self.deadline(), enter="url")
+            events.event("approvable", approvable=outcome.approvable, why=outcome.why)
+            return bool(outcome.approvable)
+
+    def _request_failed(self, activation: Activation) -> bool:
+        """True (by raising what it is) when the app has already given up: then no prompt will come."""
+        if activation.launch.exit_code is not None:
+            activation.wait_until_requested(Deadline(5))
+            return activation.spec.exits
+        return False
