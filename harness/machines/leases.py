@@ -1,0 +1,259 @@
+"""Who owns which VM: one small file per machine, written before it is cloned and removed after it is deleted.
+
+A lease whose owner is gone (pid and birth no longer match) is an order to delete: `reap` ends what the owner left running
+and deletes the clone. A VM without one of our leases is never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness import events
+from harness.errors import SysextError
+from harness.machines.base import MachineState
+from harness.machines.processes import alive, birth, kill
+from harness.machines.slots import exclusive
+from harness.machines.tart_cli import TartCli
+from harness.waiting import Deadline
+
+SCHEMA = 1
+REAP_SECONDS = 60.0
+"""For one machine: kill, list, delete."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One machine's lease.
+
+    Attributes:
+        name: The VM's name; also the file's.
+        provider: "tart" or "simulated".
+        simulated: Whether it is a simulated Mac.
+        executable: The `tart` that made it (absolute), which is the one to delete it with.
+        home: Its TART_HOME, or None for Tart's default.
+        image: What it is cloned from.
+        owner: The pid that made it.
+        owner_birth: See `processes.birth`.
+        created: UTC, ISO 8601.
+        run: The pid of its `tart run`, or None before the start.
+        run_birth: Its birth.
+        helper: The pid of a `tart` command under way for it (a clone can take long and must not outlive its owner).
+        helper_birth: Its birth.
+        kept: Kept on purpose: reaped only when asked for.
+    """
+
+    name: str
+    provider: str
+    simulated: bool
+    executable: str
+    home: str | None
+    image: str
+    owner: int
+    owner_birth: str | None
+    created: str
+    run: int | None = None
+    run_birth: str | None = None
+    helper: int | None = None
+    helper_birth: str | None = None
+    kept: bool = False
+    schema: int = SCHEMA
+
+    @property
+    def owner_alive(self) -> bool:
+        """Whether the very process that made it is still there."""
+        return alive(self.owner, self.owner_birth)
+
+
+class LeaseFile:
+    """The lease of a machine this process makes. Not thread-safe: one machine is driven by one thread at a time."""
+
+    def __init__(self, path: Path, lease: Lease) -> None:
+        self.path = path
+        self.lease = lease
+
+    def update(self, **changes: object) -> None:
+        """Change fields and write the file anew (atomically)."""
+        self.lease = replace(self.lease, **changes)  # type: ignore[arg-type]
+        _write(self.path, self.lease)
+
+    def run(self, pid: int | None) -> None:
+        """Record the pid of `tart run`."""
+        self.update(run=pid, run_birth=birth(pid) if pid is not None else None)
+
+    def helper(self, pid: int | None) -> None:
+        """Record the pid of a command under way, or None when it is over."""
+        self.update(helper=pid, helper_birth=birth(pid) if pid is not None else None)
+
+    def remove(self) -> None:
+        """The machine is gone."""
+        self.path.unlink(missing_ok=True)
+
+
+class Leases:
+    """All leases of this host's user.
+
+    Args:
+        folder: Where they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self, *, name: str, provider: str, simulated: bool, image: str, cli: TartCli) -> LeaseFile:
+        """A new lease, owned by this process.
+
+        Raises:
+            FileExistsError: There is one of that name.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{name}.json"
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        lease = Lease(
+            name=name,
+            provider=provider,
+            simulated=simulated,
+            executable=str(cli.path()),
+            home=str(cli.home) if cli.home is not None else None,
+            image=image,
+            owner=os.getpid(),
+            owner_birth=birth(os.getpid()),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        _write(path, lease)
+        return LeaseFile(path, lease)
+
+    def all(self) -> list[Lease]:
+        """Every lease, by name. A file that is no lease (torn, foreign, of a later version) is left alone, with an event."""
+        found = []
+        for path in sorted(self.folder.glob("*.json")):
+            lease = _read(path)
+            if lease is not None:
+                found.append(lease)
+        return found
+
+    def machines(self) -> list[MachineState]:
+        """Every leased machine with its state, asked from the `tart` that made it."""
+        states: dict[tuple[str, str | None], dict[str, str] | None] = {}
+        result = []
+        for lease in self.all():
+            key = (lease.executable, lease.home)
+            if key not in states:
+                states[key] = _states(lease)
+            known = states[key]
+            result.append(
+                MachineState(
+                    name=lease.name,
+                    provider=lease.provider,
+                    owner=lease.owner,
+                    owner_alive=lease.owner_alive,
+                    kept=lease.kept,
+                    created=lease.created,
+                    state="unknown" if known is None else known.get(lease.name, "absent"),
+                    image=lease.image,
+                )
+            )
+        return result
+
+    def reap(
+        self, *, include_kept: bool = False, progress: Callable[[str], object] | None = None, seconds: float = 600.0
+    ) -> list[str]:
+        """Remove every machine whose owner is gone.
+
+        Args:
+            include_kept: Also those that were kept on purpose (whose owner is gone).
+            progress: Told each name removed.
+            seconds: For all of it.
+
+        Returns:
+            The names removed. What could not be removed keeps its lease and is an event `reap-failed` with the reason.
+        """
+        if not any(self._orphaned(lease, include_kept=include_kept) for lease in self.all()):
+            return []
+        deadline = Deadline.after(seconds)
+        removed = []
+        with (
+            events.step("reap", folder=str(self.folder)) as step,
+            exclusive(self.folder / "reaper.lock", deadline, what="another reaper to be done"),
+        ):
+            for lease in self.all():  # read again: the other reaper may have been quicker
+                if not self._orphaned(lease, include_kept=include_kept):
+                    continue
+                try:
+                    _remove(lease, deadline.sub(REAP_SECONDS))
+                except (SysextError, OSError) as error:
+                    events.event("reap-failed", machine=lease.name, error=str(error))
+                    continue
+                (self.folder / f"{lease.name}.json").unlink(missing_ok=True)
+                removed.append(lease.name)
+                if progress is not None:
+                    progress(lease.name)
+            step.note(removed=removed)
+        return removed
+
+    @staticmethod
+    def _orphaned(lease: Lease, *, include_kept: bool) -> bool:
+        return not lease.owner_alive and (include_kept or not lease.kept)
+
+
+def _cli(lease: Lease) -> TartCli:
+    return TartCli(lease.executable, home=Path(lease.home) if lease.home is not None else None)
+
+
+def _states(lease: Lease) -> dict[str, str] | None:
+    try:
+        rows = _cli(lease).list(Deadline.after(30))
+    except (SysextError, OSError):
+        return None
+    return {row.name: row.state for row in rows if row.local}
+
+
+def _remove(lease: Lease, deadline: Deadline) -> None:
+    if lease.helper is not None:
+        kill(lease.helper, lease.helper_birth, deadline)
+    if lease.run is not None:
+        kill(lease.run, lease.run_birth, deadline)
+    if lease.home is not None and not Path(lease.home).is_dir():
+        return  # its whole TART_HOME is gone, and the VM with it
+    cli = _cli(lease)
+    state = {row.name: row.state for row in cli.list(deadline.sub(30)) if row.local}.get(lease.name)
+    if state == "running":
+        # The owner died between starting it and writing down its pid: Tart finds it by its lock.
+        cli.stop(lease.name, deadline, grace=2)
+    if state is not None:
+        cli.delete(lease.name, deadline)
+
+
+def _write(path: Path, lease: Lease) -> None:
+    # A temporary name that `*.json` does not match, and no other process uses.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(asdict(lease), file, indent=1)
+    temporary.replace(path)
+
+
+_FIELDS = {field.name: field for field in fields(Lease)}
+
+
+def _read(path: Path) -> Lease | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA or record.get("name") != path.stem:
+            raise ValueError("not a lease of this version")
+        if not isinstance(record.get("owner"), int) or not isinstance(record.get("executable"), str):
+            raise TypeError("it names no owner or no executable")
+        lease = Lease(**{key: value for key, value in record.items() if key in _FIELDS})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        with contextlib.suppress(OSError):
+            if path.stat().st_size:  # an empty one is just being written
+                events.event("lease-unreadable", path=str(path), error=str(error))
+        return None
+    return lease
