@@ -1,0 +1,24 @@
+"""The faults that the simulated macOS itself can have, by cause code, and what each does."""
+
+from __future__ import annotations
+
+GUEST_FAULTS: dict[str, str] = {
+    "approval-prompt-missing": "The first request waits for the user, and nothing ever shows a dialog; Settings can approve it.",
+    "approval-coalesced-no-prompt": "An earlier request's dialog was lost, so the request under test is joined to it and shows none.",
+    "invisible-prompt-until-reboot": "The system logs a dialog that is not on screen; further requests show none until a reboot.",
+    "sysextd-crash": "sysextd dies in the middle of each request and leaves a crash report.",
+    "staging-removal-immutable": "A leftover staged copy cannot be removed, so staging never ends.",
+    "xpc-endpoints-missing-after-upgrade": "After a replacement the new job runs without endpoints, until a reboot.",
+    "no-policy-outside-applications": "The request is refused with code 4 and the 'outside /Applications' line, wherever the app is.",
+    "extension-not-found": "The request is refused with code 4: no such extension in the app's bundle.",
+    "category-validation-failed": "The category's delegate rejects the staged extension (code 9).",
+    "extension-crash": "The extension crashes soon after each start; crash reports pile up.",
+    "extension-not-running": "The extension is enabled, and its process is never started.",
+    "killed-at-exec": "The kernel kills the extension at exec; launchd tries again and again.",
+    "ne-provider-start-timeout": "The provider runs and never finishes starting; the session gives up.",
+    "ne-preferences-save-failed": "Saving the network configuration fails.",
+    "disable-stuck-still-running": "Switching the extension off never ends.",
+}
+"""Cause code to one line for a person. The environment's own faults (`env-…`) belong to the machine, not to the guest;
+of those the guest honours `env-hung-boot`: it never finishes booting.
+"""
