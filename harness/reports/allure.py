@@ -50,10 +50,13 @@ class AllureReader:
     """Turns records into Allure steps; subscribe it to the run's `EventLog` in the thread that runs the test.
 
     Without `--alluredir` it does nothing. Steps of other threads hang below the step that started them.
+    Messages that pytest itself reports (a fixture that fails, a traceback) are masked too, before they are written.
     """
 
     def __init__(self) -> None:
         self._reporter = _reporter()
+        if self._reporter is not None and not allure_commons.plugin_manager.has_plugin(_Masker.NAME):
+            allure_commons.plugin_manager.register(_Masker(), _Masker.NAME)
         self._home = threading.get_ident()
         self._lock = threading.RLock()
         self._open: dict[str, tuple[str, TestStepResult, bool]] = {}
@@ -125,6 +128,29 @@ class AllureReader:
         return entry[1] if entry is not None else None
 
 
+class _Masker:
+    """Takes secrets out of the messages of tests and fixtures on their way to the file."""
+
+    NAME = "sysext-masker"
+
+    @allure_commons.hookimpl(tryfirst=True)
+    def report_result(self, result: Any) -> None:
+        _mask(result)
+
+    @allure_commons.hookimpl(tryfirst=True)
+    def report_container(self, container: Any) -> None:
+        for fixture in (*container.befores, *container.afters):
+            _mask(fixture)
+
+
+def _mask(item: Any) -> None:
+    if item.statusDetails is not None:
+        item.statusDetails.message = SECRETS.mask(item.statusDetails.message or "")
+        item.statusDetails.trace = SECRETS.mask(item.statusDetails.trace or "")
+    for step in item.steps:
+        _mask(step)
+
+
 def finish_test(result: CaseResult) -> None:
     """Label the test that is about to end with its verdict, macOS, provider and SIMULATED, and put the verdict in front
     of its message. Call it once all phases have been reported, before allure-pytest writes the test
@@ -149,8 +175,7 @@ def finish_test(result: CaseResult) -> None:
         dynamic.parameter(name, value, excluded=True)
     if result.verdict is not Verdict.PASSED:
         details = test.statusDetails or StatusDetails(message="", trace="")
-        details.message = f"[{result.verdict.value}] {SECRETS.mask(details.message or result.error)}"
-        details.trace = SECRETS.mask(details.trace or "")
+        details.message = f"[{result.verdict.value}] {details.message or result.error}"
         details.flaky = result.flaky
         test.statusDetails = details
         if test.status in (Status.FAILED, Status.BROKEN):

@@ -137,11 +137,11 @@ class Summary:
             console.print(self.table())
         for row in self.rows:
             if row.result.failed:
-                console.print(Text(f"{row.result.scenario} on macOS {row.result.macos}: {row.result.label}"))
-                for line in row.result.error.splitlines()[:12]:
+                console.print(Text(_one_line(f"{row.result.scenario} on macOS {row.result.macos}: {row.result.label}")))
+                for line in _lines(row.result.error)[:12]:
                     console.print(Text("    " + line))
                 if row.result.case:
-                    console.print(Text(f"    case file: {row.result.case}"))
+                    console.print(Text(f"    case file: {_one_line(row.result.case)}"))
         console.print(Text(self.headline))
         if self.simulated:
             console.print(Text(SIMULATED_NOTE))
@@ -166,10 +166,10 @@ class Summary:
                     "",
                     f"<details><summary>{_escape(title)}</summary>",
                     "",
-                    f"<pre>{html.escape(row.result.error[:4000])}</pre>",
+                    f"<pre>{html.escape(chr(10).join(_lines(row.result.error)))}</pre>",
                 ]
                 if row.result.case:
-                    lines.append(f"case file: <code>{html.escape(row.result.case)}</code>")
+                    lines.append(f"case file: <code>{html.escape(_one_line(row.result.case))}</code>")
                 lines += ["", "</details>"]
         return "\n".join(lines) + "\n"
 
@@ -213,6 +213,11 @@ def _answer(value: bool | None) -> str:  # noqa: FBT001 - the value itself is wh
 
 def _one_line(text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def _lines(text: str) -> list[str]:
+    """At most 4000 characters of it, line by line, without what would steer a terminal."""
+    return ["".join(char if char.isprintable() else " " for char in line) for line in text[:4000].splitlines()]
 
 
 def _escape(text: str) -> str:
