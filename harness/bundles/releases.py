@@ -1,0 +1,321 @@
+"""Where releases come from: PyPI, an https address, a file beside the app file. Each is fetched once, checked against
+the app file, and kept unpacked in a cache that several processes share.
+
+Cache:  apps/<sha256 of what was fetched>-<name>/<Name>.app   what it became
+        sources/<hash of the source's text>.json              which content a source had (only for sources that never
+                                                              change: a pinned version, an address with its sha256)
+        locks/<hash>.lock                                     one fetch at a time
+Everything is made in a temporary folder beside it and renamed into place: a failure leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from email.message import Message
+from pathlib import Path
+from typing import IO
+
+from harness.bundles.app import AppBundle, open_app
+from harness.bundles.archives import unpack
+from harness.config import AppFile, Release
+from harness.errors import EnvironmentFailure, UsageError, Verdict
+from harness.events import Step, step
+from harness.waiting import Deadline, wait_until
+
+DEFAULT_SECONDS = 1800.0
+MAX_DOWNLOAD = 8 * 1024**3
+CHUNK = 1024 * 1024
+_REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]{0,127})==([A-Za-z0-9][A-Za-z0-9.+!_-]{0,63})$")
+_GONE = re.compile(r"No matching distribution|Could not find a version|Invalid requirement", re.IGNORECASE)
+_OFFLINE = re.compile(r"Connection|timed out|Name or service|resolve|Retrying|SSLError|ProxyError|HTTP error 5", re.I)
+
+
+def fetch_release(release: Release, app: AppFile, cache: Path, *, deadline: Deadline | None = None) -> AppBundle:
+    """The release's app, unpacked in the cache and checked against the app file.
+
+    Args:
+        release: Which one.
+        app: The app file: what it must be.
+        cache: `Settings.cache_dir`; made if missing.
+        deadline: For the download and for waiting for another process that fetches the same; 30 minutes by default.
+
+    Raises:
+        UsageError: There is no such release, it is damaged, or it is another app than the app file says.
+        EnvironmentFailure: The network, or the host's disk.
+        WaitTimeout: Another process has been fetching the same for too long.
+    """
+    deadline = deadline or Deadline.after(DEFAULT_SECONDS)
+    with step("fetch release", app=app.name, version=release.version, source=release.source) as under_way:
+        for folder in ("apps", "sources", "locks"):
+            (cache / folder).mkdir(parents=True, exist_ok=True)
+        key = hashlib.sha256(f"{release.source}\0{release.sha256 or ''}\0{app.name}".encode()).hexdigest()[:32]
+        with _locked(cache / "locks" / f"{key}.lock", deadline, what=f"{app.name} {release.version}"):
+            path = _cached_or_fetched(release, app, cache, key, deadline, under_way)
+        bundle = open_app(path)
+        check_release(bundle, app, release)
+        under_way.note(path=str(path), bundle_version=f"{bundle.short} ({bundle.build})")
+    return bundle
+
+
+def check_release(bundle: AppBundle, app: AppFile, release: Release) -> None:
+    """Whether a bundle is what the app file says.
+
+    Raises:
+        UsageError: Another bundle identifier, team, extension, or kind of extension.
+    """
+    where = f"{app.name} {release.version}"
+    hint = f"correct {app.path.name or 'the app file'}, or its source {release.source}"
+    if bundle.identifier != app.bundle_id:
+        raise UsageError(f"{where} to be {app.bundle_id}", seen=f"it is {bundle.identifier}", hint=hint)
+    if app.team is not None and bundle.team != app.team:
+        raise UsageError(f"{where} to be signed by team {app.team}", seen=bundle.team or "no team", hint=hint)
+    extension = bundle.require_extension(app.extension.id)
+    if app.team is not None and extension.team != app.team:
+        raise UsageError(
+            f"the extension in {where} to be signed by team {app.team}", seen=extension.team or "no team", hint=hint
+        )
+    if extension.kinds and app.extension.kind not in extension.kinds:
+        raise UsageError(
+            f"{extension.identifier} in {where} to be of kind {app.extension.kind}",
+            seen=" or ".join(extension.kinds),
+            hint=hint,
+        )
+
+
+def _cached_or_fetched(
+    release: Release, app: AppFile, cache: Path, key: str, deadline: Deadline, under_way: Step
+) -> Path:
+    note = cache / "sources" / f"{key}.json"
+    known = _remembered(note, cache)
+    if known is not None:
+        under_way.note(cached=True)
+        return known
+    under_way.note(cached=False)
+    room = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
+    try:
+        artifact, lasting = _obtain(release, app, room, deadline)
+        digest = _digest(artifact)
+        if release.sha256 is not None and digest != release.sha256:
+            raise UsageError(
+                f"{release.source} to have sha256 {release.sha256}",
+                seen=digest,
+                hint="was the release replaced? find out why before correcting the app file",
+            )
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", app.name)[:60]
+        folder = cache / "apps" / f"{digest[:40]}-{name}"
+        with _locked(cache / "locks" / f"{folder.name}.lock", deadline, what=f"{app.name} {release.version}"):
+            path = next(iter(sorted(folder.glob("*.app"))), None) if folder.is_dir() else None
+            if path is None:
+                fresh = room / "unpacked"
+                path = unpack(artifact, fresh, app.name)
+                check_release(open_app(path), app, release)
+                if folder.exists():
+                    shutil.rmtree(folder)
+                os.replace(fresh, folder)  # noqa: PTH105 - the folder appears whole
+                path = folder / path.name
+        if lasting:
+            fresh_note = room / "source.json"
+            fresh_note.write_text(
+                json.dumps({"source": release.source, "sha256": digest, "app": f"{folder.name}/{path.name}"}),
+                encoding="utf-8",
+            )
+            os.replace(fresh_note, note)  # noqa: PTH105
+        return path
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"room and rights to keep {app.name} {release.version} in {cache}", seen=str(error), hint="check the disk"
+        ) from error
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _remembered(note: Path, cache: Path) -> Path | None:
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+        path = cache / "apps" / str(found["app"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return path if (path / "Contents" / "Info.plist").is_file() else None
+
+
+def _obtain(release: Release, app: AppFile, room: Path, deadline: Deadline) -> tuple[Path, bool]:
+    """The release's file, and whether its source can never give another."""
+    source = release.source
+    if source.startswith("pypi:"):
+        return _from_pypi(source.removeprefix("pypi:"), room, deadline), True
+    scheme = urllib.parse.urlsplit(source).scheme
+    if "://" in source:
+        if scheme != "https":
+            raise UsageError(
+                f"an https address in {app.path.name}", seen=source, hint="http and others are not taken, for safety"
+            )
+        if release.sha256 is None:
+            raise UsageError(
+                f"sha256 for {source}", seen="none", hint='add sha256 = "…" (shasum -a 256 FILE) to the release'
+            )
+        target = room / (Path(urllib.parse.urlsplit(source).path).name or "download")
+        download(source, target, deadline)
+        return target, True
+    return _beside(source, app), False
+
+
+def _beside(source: str, app: AppFile) -> Path:
+    base = app.path.parent
+    pattern = os.path.expanduser(source)  # noqa: PTH111 - a pattern, not a path
+    full = pattern if os.path.isabs(pattern) else f"{glob.escape(str(base))}/{pattern}"  # noqa: PTH117
+    found = sorted(Path(match) for match in glob.glob(full, recursive=True))  # noqa: PTH207
+    if len(found) == 1:
+        return found[0]
+    seen = ", ".join(path.name for path in found[:6]) + (" …" if len(found) > 6 else "")
+    raise UsageError(
+        f"exactly one file for {source} (relative to {base})",
+        seen=seen or "no such file",
+        hint="correct source in the app file",
+    )
+
+
+def _from_pypi(requirement: str, room: Path, deadline: Deadline) -> Path:
+    match = _REQUIREMENT.match(requirement)
+    if match is None:
+        raise UsageError("a source pypi:NAME==VERSION", seen=f"pypi:{requirement}", hint="pin one exact version")
+    folder = room / "wheels"
+    folder.mkdir()
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"),
+        *("--no-input", "--quiet", "--ignore-requires-python", "--dest", str(folder)),
+        # A wheel for Macs, whatever this host is; only its content counts, not whether this Python could import it.
+        *("--platform", "macosx_26_0_arm64", "--platform", "macosx_26_0_x86_64"),
+        requirement,
+    ]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=deadline.remaining, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise EnvironmentFailure(
+            f"pip to download {requirement}", seen=f"not within {deadline.seconds:g} s", hint="check the network"
+        ) from None
+    if done.returncode != 0:
+        _explain_pip(requirement, done.stderr)
+    files = [path for path in folder.iterdir() if path.suffix == ".whl"]
+    if len(files) != 1:
+        raise UsageError(f"one wheel of {requirement}", seen=", ".join(p.name for p in folder.iterdir()) or "nothing")
+    return files[0]
+
+
+def _explain_pip(requirement: str, errors: str) -> None:
+    text = re.sub(r"//[^/@\s]+@", "//***@", errors.strip())  # an index address may hold a password
+    if "No module named pip" in text:
+        raise EnvironmentFailure(
+            f"pip for {sys.executable}", seen="no module named pip", hint=f"{sys.executable} -m ensurepip"
+        )
+    last = [line for line in text.splitlines() if line.startswith("ERROR")] or text.splitlines()[-3:]
+    seen = " ".join(last)[-600:]
+    if _GONE.search(text) and not _OFFLINE.search(text):
+        if versions := re.search(r"from versions: ([^)]*)\)", text):
+            seen = f"no such version; the last ones are {', '.join(versions.group(1).split(', ')[-6:])}"
+        raise UsageError(f"a wheel {requirement}", seen=seen, hint="check name and version in the app file")
+    raise EnvironmentFailure(f"pip to download {requirement}", seen=seen, hint="check the network, then try again")
+
+
+class _OnlyHttps(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to https addresses only."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        if urllib.parse.urlsplit(newurl).scheme != "https":
+            raise UsageError(f"{req.full_url} to stay on https", seen=f"it redirects to {newurl}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+
+
+def download(url: str, target: Path, deadline: Deadline, *, context: ssl.SSLContext | None = None) -> None:
+    """Download an https address into a new file; the caller checks its hash.
+
+    Raises:
+        UsageError: There is nothing at that address (4xx), or it is larger than 8 GB.
+        EnvironmentFailure: The network, or its server, failed.
+    """
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=context or ssl.create_default_context()), _OnlyHttps()
+    )
+    request = urllib.request.Request(url, headers={"User-Agent": "sysext-harness"})  # noqa: S310 - https, checked
+    size = 0
+    try:
+        with opener.open(request, timeout=max(1.0, min(60.0, deadline.remaining))) as answer, target.open("xb") as file:
+            claimed = answer.headers.get("Content-Length")
+            while chunk := answer.read(CHUNK):
+                size += len(chunk)
+                if size > MAX_DOWNLOAD:
+                    raise UsageError(f"{url} to have at most {MAX_DOWNLOAD} bytes", seen="more")
+                if deadline.expired:
+                    raise EnvironmentFailure(f"{url} to be downloaded in time", seen=f"{size} bytes until now")
+                file.write(chunk)
+    except urllib.error.HTTPError as error:
+        if 400 <= error.code < 500 and error.code not in (408, 425, 429):
+            raise UsageError(f"a file at {url}", seen=f"HTTP {error.code} {error.reason}") from error
+        raise EnvironmentFailure(f"{url} to be downloaded", seen=f"HTTP {error.code} {error.reason}") from error
+    except (urllib.error.URLError, OSError) as error:
+        raise EnvironmentFailure(f"{url} to be downloaded", seen=str(error), hint="check the network") from error
+    if claimed is not None and claimed.isdigit() and int(claimed) != size:
+        raise EnvironmentFailure(f"{url} to be downloaded whole", seen=f"{size} of {claimed} bytes", hint="try again")
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder, over its names, permission bits, link targets and contents."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    total = hashlib.sha256(path.name.encode())
+    for entry in sorted(path.rglob("*")):
+        name = str(entry.relative_to(path))
+        if entry.is_symlink():
+            part = f"link {os.readlink(entry)}"  # noqa: PTH115 - the text itself
+        elif entry.is_file():
+            part = f"file {entry.stat().st_mode & 0o777:o} {_digest(entry)}"
+        else:
+            part = "folder"
+        total.update(f"{name}\0{part}\0".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(path: Path, deadline: Deadline, *, what: str) -> Iterator[None]:
+    """Hold a lock across processes; the system frees it when its holder ends, however it ends."""
+    with path.open("a") as file:
+        take: Callable[[], bool] = lambda: _try_lock(file.fileno())  # noqa: E731
+        wait_until(
+            take,
+            what=f"another process to finish fetching {what}",
+            deadline=deadline,
+            interval=0.1,
+            hint=f"who holds it: fuser {path}",
+            blame=Verdict.ENVIRONMENT_FAILURE,
+        )
+        try:
+            yield
+        finally:
+            fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
