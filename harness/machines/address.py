@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from harness import events
-from harness.errors import EnvironmentFailure
+from harness.errors import EnvironmentFailure, WaitTimeout
 from harness.machines.base import Endpoint
 from harness.machines.tart_output import NETWORK_PRIVACY_HINT, NO_IP_HINT
 from harness.waiting import Deadline
@@ -98,6 +98,7 @@ class AddressFinder:
         self._asked: float | None = None
         self._candidates: dict[str, tuple[str, Endpoint]] = {}
         self._silent: set[str] = set()
+        self._notes: list[str] = []
 
     def look(self, deadline: Deadline) -> Look:
         """Ask (if it is time to) and knock at every address known."""
@@ -115,7 +116,7 @@ class AddressFinder:
         return Look(tried=tuple(tried))
 
     def _resolve(self, deadline: Deadline) -> list[str]:
-        notes = []
+        notes: list[str] = []
         found: dict[str, tuple[str, Endpoint]] = {}
         patient = time.monotonic() - self._began < self._patience
         for resolver in self._order[:1] if patient else self._order:
@@ -123,14 +124,17 @@ class AddressFinder:
                 break
             try:
                 address = self._ask(resolver, deadline)
+                if address is None:
+                    notes.append(f"{resolver}: no address")
+                elif address not in found:
+                    found[address] = (resolver, self._door(address, deadline))
             except EnvironmentFailure as error:
                 notes.append(f"{resolver}: {error.seen or error}")
-                continue
-            if address is None:
-                notes.append(f"{resolver}: no address")
-            elif address not in found:
-                found[address] = (resolver, self._door(address, deadline))
+            except WaitTimeout as error:
+                # The deadline cut the question short; what was learned before tells more.
+                return [*self._notes, f"{resolver}: {error.what} {error.seen}"]
         self._candidates = found
+        self._notes = notes
         return notes
 
     def _report(self, resolver: str, address: str) -> None:
