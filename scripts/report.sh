@@ -27,5 +27,5 @@ if ! cmp -s scripts/allure_html/package-lock.json "$tools/.installed"; then
 fi
 rm -rf "$report"
 mkdir -p "$(dirname "$report")"
-"$tools/node_modules/.bin/allure" awesome "$results" --single-file --output "$report"
+"$tools/node_modules/.bin/allure" awesome "$results" --config scripts/allure_html/allurerc.mjs --single-file --output "$report"
 printf 'report: %s/index.html\n' "$report"

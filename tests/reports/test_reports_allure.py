@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import dataclasses
 import json
 import os
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from harness import events
 
 ROOT = Path(__file__).resolve().parents[2]
 CANARY = "canary-secret-4711"
@@ -63,6 +67,7 @@ def test_good(log, tmp_path):
     with large.open("wb") as file:
         file.truncate(80 * 1024 * 1024)
     with events.step("approve", channel="vnc") as step:
+        threading.Event().wait(0.02)
         step.note(tries=2)
         with events.step("click"):
             events.attach(picture, "what was clicked", "image/png")
@@ -140,7 +145,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:sysext", "-p", "no:cacheprovider"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "SYSEXT_"))}
     done = subprocess.run(
-        [*command, "--alluredir", str(results), str(folder)],
+        [*command, "--alluredir", str(results), "--basetemp", str(folder / "tmp"), str(folder)],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -171,6 +176,13 @@ def test_parameters_hold_what_was_noted_later(ran: Ran) -> None:
     values = {parameter["name"]: parameter["value"] for parameter in approve["parameters"]}
     assert values["channel"] == "vnc"
     assert values["tries"] == "2"
+
+
+def test_durations_are_those_of_the_stream(ran: Ran) -> None:
+    (stream,) = (ran.results.parent / "tmp").glob("test_good0/run.jsonl")
+    ends = {record["name"]: record for record in events.read(stream) if record["type"] == "end"}
+    (approve,) = ran.steps("test_good")
+    assert approve["stop"] - approve["start"] == round(ends["approve"]["duration"] * 1000)
 
 
 def test_durations_lie_inside_one_another(ran: Ran) -> None:
@@ -313,12 +325,17 @@ def test_the_html_generator_takes_it(ran: Ran, tmp_path: Path) -> None:
     generator = ROOT / "build" / "allure_html" / "node_modules" / ".bin" / "allure"
     if not generator.exists():
         pytest.skip("the npm package `allure` is not installed here: `make report` does that, from the network")
-    subprocess.run(
-        [str(generator), "awesome", str(ran.results), "--single-file", "--output", str(tmp_path / "report")],
-        check=True,
-        capture_output=True,
-        cwd=tmp_path,
-    )
+    rules = ROOT / "scripts" / "allure_html" / "allurerc.mjs"
+    command = [str(generator), "awesome", str(ran.results), "--config", str(rules), "--single-file"]
+    subprocess.run([*command, "--output", str(tmp_path / "report")], check=True, capture_output=True, cwd=tmp_path)
     page = (tmp_path / "report" / "index.html").read_text(errors="replace")
-    assert len(page) > 100_000
-    assert "test_product" in page or "dGVzdF9wcm9kdWN0" in page or "report-data" in page
+    data = b"".join(_decoded(chunk) for chunk in re.findall(r"[A-Za-z0-9+/=]{100,}", page))
+    for text in ("test_product", "wait for the prompt", "Product failures", "Environment failures", "SIMULATED"):
+        assert text.encode() in data, text
+
+
+def _decoded(chunk: str) -> bytes:
+    try:
+        return base64.b64decode(chunk + "==", validate=False)
+    except binascii.Error:
+        return b""
