@@ -32,7 +32,9 @@ class SimulatedProvider(TartProvider):
     def _make_cli(self) -> TartCli:
         simulated = self.settings.simulated
         home = simulated.home if simulated.home is not None else self.settings.cache_dir / "simulated"
-        return TartCli(simulated.executable or _installed(), home=home.absolute(), environment=self._behaviour())
+        return TartCli(
+            simulated.executable or _installed(), home=home.expanduser().absolute(), environment=self._behaviour()
+        )
 
     def _slot_count(self) -> int:
         return self.settings.simulated.slots

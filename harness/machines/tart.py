@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import platform
 import re
 import secrets
@@ -233,7 +234,9 @@ class TartMachine(Machine):
             return End(EndReason.UNKNOWN, None, "it was never started")
         with events.step("stop", machine=self.name, graceful=graceful is not None) as step:
             if run.running() and graceful is not None:
-                self._shut_down(run, deadline.sub(self._owner.settings.timeouts.shutdown), graceful)
+                spare = min(STOP_GRACE, 0.3 * deadline.remaining)  # for `tart stop`, should it come to that
+                limit = min(self._owner.settings.timeouts.shutdown, deadline.remaining - spare)
+                self._shut_down(run, deadline.sub(limit), graceful)
             if run.running():
                 try:
                     self._cli.stop(self.name, deadline.sub(STOP_GRACE + 20), grace=STOP_GRACE)
@@ -318,7 +321,12 @@ class TartMachine(Machine):
 
     def _delete_clone(self, deadline: Deadline) -> None:
         def gone() -> bool:
-            self._cli.delete(self.name, deadline)
+            try:
+                self._cli.delete(self.name, deadline)
+            except EnvironmentFailure as error:
+                if "is running" in error.seen:  # a run we lost sight of: interrupted just as it was started
+                    self._cli.stop(self.name, deadline, grace=2)
+                raise
             return True
 
         try:
@@ -378,7 +386,10 @@ class TartProvider(Provider):
     # What the simulated provider does otherwise
 
     def _make_cli(self) -> TartCli:
-        return TartCli(self.settings.tart.executable, home=self.settings.tart.home)
+        home = self.settings.tart.home
+        if home is None and os.environ.get("TART_HOME"):
+            home = Path(os.environ["TART_HOME"])
+        return TartCli(self.settings.tart.executable, home=home.expanduser().absolute() if home is not None else None)
 
     def _slot_count(self) -> int:
         return self.settings.tart.slots

@@ -46,7 +46,7 @@ class TartCli:
 
     Args:
         executable: A name to find in PATH, or a path.
-        home: TART_HOME, or None for Tart's own default.
+        home: TART_HOME, or None for Tart's own default (~/.tart), whatever this process's environment says.
         environment: More variables for every call.
     """
 
@@ -83,6 +83,7 @@ class TartCli:
         """
         environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         environment |= {"CI": "1", "TART_NO_AUTO_PRUNE": "1"}
+        environment.pop("TART_HOME", None)  # what this process has must not redirect a lease made with another
         if self.home is not None:
             environment["TART_HOME"] = str(self.home)
         return environment | self._environment | dict(more or {})
