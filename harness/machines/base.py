@@ -270,9 +270,19 @@ class Provider(ABC):
         """
 
     @abstractmethod
+    def wait_for_slot(self, deadline: Deadline) -> None:
+        """Wait until one more machine may run on this host, without taking the place: somebody else still can.
+
+        Raises:
+            NoFreeSlot: None became free; names the holders.
+        """
+
+    @abstractmethod
     def reap(self, *, include_kept: bool = False) -> list[str]:
-        """Remove what processes that are gone left behind (of every provider with leases here); the names removed."""
+        """Remove this provider's machines whose processes are gone; the names removed. What could not be removed keeps its
+        lease and is an event `reap-failed`.
+        """
 
     @abstractmethod
     def machines(self) -> list[MachineState]:
-        """Every leased machine on this host, by name."""
+        """This provider's leased machines on this host, by name."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,20 +127,20 @@ class Leases:
         _write(path, lease)
         return LeaseFile(path, lease)
 
-    def all(self) -> list[Lease]:
-        """Every lease, by name. A file that is no lease (torn, foreign, of a later version) is left alone, with an event."""
+    def all(self, provider: str | None = None) -> list[Lease]:
+        """Every lease (of one provider, if named), by name. A file that is no lease (torn, foreign, of a later version) is left alone, with an event."""
         found = []
         for path in sorted(self.folder.glob("*.json")):
             lease = _read(path)
-            if lease is not None:
+            if lease is not None and provider in (None, lease.provider):
                 found.append(lease)
         return found
 
-    def machines(self) -> list[MachineState]:
-        """Every leased machine with its state, asked from the `tart` that made it."""
+    def machines(self, provider: str | None = None) -> list[MachineState]:
+        """Every leased machine (of one provider, if named) with its state, asked from the `tart` that made it."""
         states: dict[tuple[str, str | None], dict[str, str] | None] = {}
         result = []
-        for lease in self.all():
+        for lease in self.all(provider):
             key = (lease.executable, lease.home)
             if key not in states:
                 states[key] = _states(lease)
@@ -160,20 +159,18 @@ class Leases:
             )
         return result
 
-    def reap(
-        self, *, include_kept: bool = False, progress: Callable[[str], object] | None = None, seconds: float = 600.0
-    ) -> list[str]:
+    def reap(self, provider: str | None = None, *, include_kept: bool = False, seconds: float = 600.0) -> list[str]:
         """Remove every machine whose owner is gone.
 
         Args:
+            provider: Only this one's; None for all.
             include_kept: Also those that were kept on purpose (whose owner is gone).
-            progress: Told each name removed.
             seconds: For all of it.
 
         Returns:
             The names removed. What could not be removed keeps its lease and is an event `reap-failed` with the reason.
         """
-        if not any(self._orphaned(lease, include_kept=include_kept) for lease in self.all()):
+        if not any(self._orphaned(lease, include_kept=include_kept) for lease in self.all(provider)):
             return []
         deadline = Deadline.after(seconds)
         removed = []
@@ -181,7 +178,7 @@ class Leases:
             events.step("reap", folder=str(self.folder)) as step,
             exclusive(self.folder / "reaper.lock", deadline, what="another reaper to be done"),
         ):
-            for lease in self.all():  # read again: the other reaper may have been quicker
+            for lease in self.all(provider):  # read again: the other reaper may have been quicker
                 if not self._orphaned(lease, include_kept=include_kept):
                     continue
                 try:
@@ -191,8 +188,6 @@ class Leases:
                     continue
                 (self.folder / f"{lease.name}.json").unlink(missing_ok=True)
                 removed.append(lease.name)
-                if progress is not None:
-                    progress(lease.name)
             step.note(removed=removed)
         return removed
 

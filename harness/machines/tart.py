@@ -409,6 +409,11 @@ class TartProvider(Provider):
 
     # The promises of Provider
 
+    @property
+    def executable(self) -> str:
+        """The `tart` it runs: a path, or a name to find in PATH."""
+        return self.cli.executable
+
     def version(self) -> str:
         """`tart --version`, asked once."""
         if self._version is None:
@@ -497,13 +502,17 @@ class TartProvider(Provider):
                 raise
             return machine
 
+    def wait_for_slot(self, deadline: Deadline) -> None:
+        """See `Provider`."""
+        self.slots.acquire("", deadline, before_waiting=self.reap).release()
+
     def reap(self, *, include_kept: bool = False) -> list[str]:
         """See `Provider`."""
-        return self.leases.reap(include_kept=include_kept)
+        return self.leases.reap(self.name, include_kept=include_kept)
 
     def machines(self) -> list[MachineState]:
         """See `Provider`."""
-        return self.leases.machines()
+        return self.leases.machines(self.name)
 
 
 def _fresh_name(purpose: str, macos: str, taken: set[str]) -> str:

@@ -233,6 +233,17 @@ def test_other_files_among_the_leases_are_left_alone(tmp_path, seen):
     assert len([record for record in seen if record["name"] == "lease-unreadable"]) == 2 * len(texts)
 
 
+def test_a_provider_sees_its_own_leases_only(tmp_path, stub):
+    leases = Leases(tmp_path / "leases")
+    for name in ("tart", "simulated"):
+        leases.open(name=f"vm-{name}", provider=name, simulated=name != "tart", image="x", cli=stub.cli())
+        change(tmp_path, f"vm-{name}", owner_birth="of another")
+    assert [state.name for state in leases.machines("tart")] == ["vm-tart"]
+    assert len(leases.machines()) == 2
+    assert leases.reap("simulated") == ["vm-simulated"]
+    assert leases.reap() == ["vm-tart"]
+
+
 def test_no_leases_at_all(tmp_path):
     leases = Leases(tmp_path / "never-made")
     assert leases.all() == []

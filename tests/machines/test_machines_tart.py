@@ -199,14 +199,14 @@ def test_ssh_door_is_found(stub, cache, tmp_path, deadline, door):
 
 
 def test_stale_address_is_asked_for_again(stub, cache, tmp_path, deadline, door, seen):
-    host, port = door(host="127.0.0.2")
+    host, port = door()
     stub.told(ip={"dhcp": ["127.0.0.3", "127.0.0.3", host]})
     provider = TartProvider(stub.settings(cache, ssh_port=port))
     provider.ask_again = 0.05
     with provider.create(image=IMAGE, macos="15", purpose="x", folder=tmp_path / "w", deadline=deadline) as machine:
         assert machine.ssh_endpoint(deadline) == Endpoint(host, port)
     (stale,) = [record["attributes"] for record in seen if record["name"] == "stale-address"]
-    assert stale == {"silent": ["127.0.0.3"], "answers": "127.0.0.2"}
+    assert stale == {"silent": ["127.0.0.3"], "answers": "127.0.0.1"}
 
 
 def test_a_door_that_is_not_ssh_is_not_the_guest(stub, cache, tmp_path, door):
@@ -277,8 +277,12 @@ def test_no_free_slot(stub, cache, tmp_path, deadline):
             provider.create(**arguments)
         assert isinstance(caught.value, UsageError)
         assert caught.value.verdict is Verdict.ENVIRONMENT_FAILURE
+        with pytest.raises(NoFreeSlot, match=first.name):
+            provider.wait_for_slot(Deadline(0.1))
         assert stub.vms() == [first.name]
         assert leases(cache) == [f"{first.name}.json"]
+    for _ in range(2):
+        provider.wait_for_slot(Deadline(0.1))  # looks, and takes none
     with provider.create(**arguments):
         pass
 
