@@ -12,7 +12,10 @@ from harness.guest.errors import (
     NoSuchFile,
     Result,
 )
+from harness.guest.files import Transfer
 from harness.guest.guest import Guest
+from harness.guest.logstream import Gap, LogStream
+from harness.guest.system import Readiness, System
 
 __all__ = [
     "Background",
@@ -20,10 +23,15 @@ __all__ = [
     "CommandFailed",
     "CommandTimeout",
     "ConnectionLost",
+    "Gap",
     "Guest",
     "HostKeyChanged",
+    "LogStream",
     "LoginRefused",
     "NoSpace",
     "NoSuchFile",
+    "Readiness",
     "Result",
+    "System",
+    "Transfer",
 ]

@@ -87,6 +87,11 @@ class Background:
         with self._lock:
             return self._stderr.decode("utf-8", errors="replace")
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet, as far as is known."""
+        return not self._ended.is_set()
+
     def poll(self) -> int | None:
         """Its exit code, None while it runs.
 

@@ -24,14 +24,14 @@ class System:
     Attributes:
         product_version: "15.5".
         build: "24F74".
-        sip: "enabled", "disabled" or what csrutil says else.
+        sip: Whether System Integrity Protection is on; None if csrutil says neither (a custom configuration).
         boot_session: UUID, new at each boot.
         architecture: "arm64".
     """
 
     product_version: str
     build: str
-    sip: str
+    sip: bool | None
     boot_session: str
     architecture: str
 
@@ -56,10 +56,11 @@ class MacSystem(Trees):
         """
         deadline = deadline or Deadline.after(60)
         version = parse_sw_vers(self.run(["sw_vers"], deadline=deadline, quiet=True).text)
+        csrutil = self.run(["csrutil", "status"], deadline=deadline, check=False, quiet=True).text
         return System(
             product_version=version.version,
             build=version.build,
-            sip=parse_csrutil(self.run(["csrutil", "status"], deadline=deadline, check=False, quiet=True).text),
+            sip={"enabled": True, "disabled": False}.get(parse_csrutil(csrutil)),
             boot_session=self.boot_session(deadline),
             architecture=self.run(["uname", "-m"], deadline=deadline, quiet=True).text.strip(),
         )

@@ -1,0 +1,87 @@
+"""sysdiagnose: everything macOS gathers about itself, bounded in time, with a named stand-in when it fails.
+
+Interactive use prints a privacy notice and waits for Enter: a newline is fed. Flags as in sysdiagnose(1): `-u` no feedback on
+the screen, `-b` do not show it in the Finder, `-q` skip footprint, `-f` folder, `-A` name of the archive.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+from harness.errors import SysextError
+from harness.evidence.collector import Partial, Plan, forget
+from harness.evidence.logs import workplace
+from harness.guest import CommandFailed, CommandTimeout, Guest
+from harness.waiting import Deadline
+
+NAME = "sysdiagnose"
+NEEDED = 512 << 20
+"""Bytes that a sysdiagnose takes at least, while it is made: posted ones have 5 to 900 MB."""
+MAX_ARCHIVE = 4 << 30
+
+
+class SysdiagnoseFailed(SysextError):
+    """No sysdiagnose came."""
+
+
+def sysdiagnose(guest: Guest, *, seconds: float) -> Plan:
+    """The plan for a sysdiagnose of at most `seconds`, the download included.
+
+    One that hangs is ended, in the guest too.
+    """
+
+    def gather(target: Path, deadline: Deadline) -> str | None:
+        folder = workplace(guest, deadline)
+        try:
+            _make(guest, folder, deadline)
+            archive = _find(guest, folder, deadline)
+            guest.get(archive, target, deadline=deadline, sudo=True, max_bytes=MAX_ARCHIVE)
+        finally:
+            forget(guest, folder, Deadline.after(30))
+        return _check(target)
+
+    source = f"echo | sudo sysdiagnose -u -b -q -f DIR -A {NAME}"
+    return Plan("sysdiagnose", "sysdiagnose.tar.gz", source, seconds, gather)
+
+
+def _make(guest: Guest, folder: str, deadline: Deadline) -> None:
+    free = guest.free_bytes(folder, deadline=deadline)
+    # The download needs some time too: what is made at the last second cannot be had any more.
+    limit = Deadline(max(1.0, deadline.remaining * 0.85))
+    argv = ["sysdiagnose", "-u", "-b", "-q", "-f", folder, "-A", NAME]
+    try:
+        guest.run(argv, sudo=True, input=b"\n", deadline=limit, quiet=True)
+    except CommandTimeout as error:
+        # Its helpers are not children of ours: sysdiagnosed does the work, and would go on.
+        guest.run(["pkill", "-x", "sysdiagnose"], sudo=True, deadline=Deadline.after(15), check=False, quiet=True)
+        raise SysdiagnoseFailed("sysdiagnose to end", seen=f"it hung and was ended; {error.seen}") from error
+    except CommandFailed as error:
+        if free is not None and free < NEEDED:
+            raise SysdiagnoseFailed(
+                "a sysdiagnose", seen=f"disk full in the guest ({free:,} bytes were free); {error.seen}"
+            ) from error
+        raise
+
+
+def _find(guest: Guest, folder: str, deadline: Deadline) -> str:
+    result = guest.run(["ls", "-1", folder], sudo=True, deadline=deadline, quiet=True)
+    names = [line for line in result.lines if line.startswith(NAME) and line.endswith((".tar.gz", ".tgz", ".tar"))]
+    if not names:
+        raise SysdiagnoseFailed(
+            f"an archive {NAME}.tar.gz in {folder}",
+            seen=f"sysdiagnose ended with 0, but there is only: {', '.join(result.lines[:10]) or 'nothing'}",
+        )
+    return f"{folder}/{names[0]}"
+
+
+def _check(target: Path) -> str:
+    """That it is an archive to its end, without unpacking anything."""
+    members = 0
+    try:
+        with tarfile.open(target, "r|*") as archive:
+            for _ in archive:
+                members += 1
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise Partial(f"the archive is damaged after {members} members: {error}") from error
+    return f"{members} members"
