@@ -31,7 +31,7 @@ test-setup:
 scenarios: setup ## run all scenarios (simulated Macs, or real ones where Tart is)
 	$(PYTHON_BIN) -m pytest scenarios -n $(SYSEXT_WORKERS) --timeout $(SCENARIO_TIMEOUT) \
 	  --sysext-provider $(SYSEXT_PROVIDER) --sysext-macos $(SYSEXT_MACOS) \
-	  --alluredir $(ARTIFACTS)/allure --clean-alluredir --junitxml $(ARTIFACTS)/junit.xml $(PYTEST_ARGS)
+	  --alluredir $(ARTIFACTS)/allure --clean-alluredir --junit-xml $(ARTIFACTS)/junit.xml $(PYTEST_ARGS)
 
 test: test-setup ## run the harness's own tests
 	$(PYTHON_BIN) -m pytest tests -n $(SYSEXT_WORKERS) $(PYTEST_ARGS)

@@ -1,0 +1,128 @@
+"""The pages: tables made from the program are up to date, links lead somewhere, contracts are whole."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from harness import config
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("vm_images/*.md")])
+
+
+def docs_tables() -> ModuleType:
+    if "docs_tables" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("docs_tables", ROOT / "scripts" / "docs_tables.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["docs_tables"] = module
+        spec.loader.exec_module(module)
+    return sys.modules["docs_tables"]
+
+
+@pytest.mark.parametrize(
+    ("page", "table"),
+    [("docs/settings.md", "settings"), ("docs/settings.md", "app-file"), ("docs/faults.md", "faults")],
+)
+def test_tables_are_up_to_date(page: str, table: str) -> None:
+    tables = docs_tables()
+    text = (ROOT / page).read_text(encoding="utf-8")
+    made = tables.page_with(text, table, tables.MADE[(page, table)]())
+    assert made == text, "run .venv/bin/python scripts/docs_tables.py --write"
+
+
+@pytest.mark.parametrize("name", ["settings", "app-file"])
+def test_every_setting_is_explained(name: str) -> None:
+    tables = docs_tables()
+    assert [row.name for row in tables.rows(tables.TABLES[name]) if not row.meaning and row.name != "path"] == []
+
+
+def test_meanings_are_of_settings_that_exist() -> None:
+    tables = docs_tables()
+    known = {row.name for name in tables.TABLES for row in tables.rows(tables.TABLES[name])}
+    assert set(tables.MEANINGS) - known == set()
+
+
+def test_defaults_on_the_page_are_those_of_the_program() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    fresh = config.load_settings(environ={}, overrides={})
+    for key, value in (
+        ("timeouts.prompt", fresh.timeouts.prompt),
+        ("tart.slots", fresh.tart.slots),
+        ("simulated.boot_seconds", fresh.simulated.boot_seconds),
+    ):
+        row = re.search(rf"^\| `{re.escape(key)}` \|[^|]*\| `([^`]*)`", page, flags=re.MULTILINE)
+        assert row is not None, key
+        assert float(row.group(1)) == value
+
+
+def test_a_page_without_a_place_for_its_table_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no place for the table settings"):
+        docs_tables().page_with("nothing here", "settings", "|")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith(("http", "#", "mailto:")):
+            assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_paths_in_pages_exist(page: Path) -> None:
+    made_later = ("artifacts/", "build/", ".venv/")
+    for target in re.findall(
+        r"`((?:harness|docs|scripts|scenarios|tests|vm_images|benchmarks)/[\w./-]*)`", page.read_text(encoding="utf-8")
+    ):
+        if not target.startswith(made_later):
+            assert (ROOT / target).exists() or (page.parent / target).exists(), target
+
+
+def test_contributing_is_at_most_two_pages() -> None:
+    assert len((ROOT / "CONTRIBUTING.md").read_text().split()) <= 1000
+
+
+def test_the_changelog_has_a_place_for_what_comes() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert "## [Unreleased]" in text
+    assert re.search(r"^### (Added|Changed|Fixed)", text, flags=re.MULTILINE)
+
+
+def contract_rows() -> list[list[str]]:
+    rows = []
+    for line in (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("|") and not set(line) <= set("|- :"):
+            rows.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+    return [row for row in rows if row[0] != "surface"]
+
+
+def test_contracts_are_whole() -> None:
+    rows = contract_rows()
+    assert len(rows) >= 40
+    for row in rows:
+        assert len(row) == 5, row
+        assert all(row), row
+
+
+def test_contracts_cover_what_the_harness_leans_on() -> None:
+    surfaces = " ".join(row[0] for row in contract_rows())
+    for what in (
+        "tart clone", "tart run", "tart ip", "tart list", "tart stop", "RFB", "sshd", "SFTP", "sudo", "log stream",
+        "sysdiagnose", "systemextensionsctl", "db.plist", "launchctl print", "scutil", "kern.bootsessionuuid", "hdiutil",
+        "ditto", "prompt", "Settings", "wheel", "Allure", "GitHub", "csrutil",
+    ):  # fmt: skip
+        assert what in surfaces, what
+
+
+def test_what_a_contract_says_checks_it_is_there() -> None:
+    for row in contract_rows():
+        for target in re.findall(r"`(tests/[\w./-]+)`", row[3]):
+            assert (ROOT / target).exists(), target
