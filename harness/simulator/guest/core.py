@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ STATE = "/private/var/db/.simulated-state.json"
 LOG_STORE = "/private/var/db/diagnostics/Persist/simulated-persist.ndjson"
 CHATTER_SECONDS = 0.8
 """How often some other daemon logs a line."""
-MODEL = "VirtualMac2,1"
+HARDWARE = "VirtualMac2,1"
 
 _DAEMONS = {
     "logd": "/usr/libexec/logd",
@@ -77,9 +78,10 @@ class MacGuest:
 
     Attributes:
         processes: The process table (ps, kill, pgrep read it).
+        mounts: Mount point to device of attached disk images.
         console_user: Owner of /dev/console: "root" until somebody is logged in.
         clock: Guest time, zone, boot session UUID.
-        model: The hardware model as `sysctl hw.model` prints it.
+        hardware: The hardware model as `sysctl hw.model` prints it.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class MacGuest:
         self.journal = journal
         self.machine_name = machine_name
         self.sip = sip
-        self.model = MODEL
+        self.hardware = HARDWARE
         self.console_user = "root"
         self.clock = GuestClock()
         self.processes = ProcessTable(machine_name)
@@ -116,6 +118,7 @@ class MacGuest:
         self.extension_jobs = Extensions(self)
         self.apps = Apps(self, load_behaviours(settings.behaviours_folder))
         self.state: dict[str, str] = {}
+        self.mounts: dict[str, str] = {}
         self._commands = commands
         self._tasks: set[asyncio.Task[Any]] = set()
         self._power_task: asyncio.Task[None] | None = None
@@ -143,15 +146,28 @@ class MacGuest:
         self._log_in()
         self.journal.write("booted", boot_uuid=self.clock.boot_uuid)
 
-    async def resume(self) -> None:
-        """Continue after a suspend, in a new host process: no boot delay, the same boot session, the user still logged in."""
+    def snapshot(self) -> dict[str, Any]:
+        """What a suspended machine must remember, as JSON values; `resume` goes on from it."""
+        with contextlib.suppress(OSError):
+            self.log.save(self.disk.path(LOG_STORE))
+        return {"boot_uuid": self.clock.boot_uuid, "console_user": self.console_user}
+
+    async def resume(self, state: dict[str, Any]) -> None:
+        """Go on after a suspend, in a new host process: no boot delay, the same boot session, the user still logged in.
+        Processes are new ones: what an app was waiting for is lost (a real Mac would keep it).
+        """
         self._load_state()
         self.log.load(self.disk.path(LOG_STORE))
         self.clock.booted()
-        self.clock.boot_uuid = self.state.get("boot_uuid", self.clock.boot_uuid)
+        self.clock.boot_uuid = str(state.get("boot_uuid") or self.clock.boot_uuid)
         self._start_daemons()
         await self.power.network(up=True)
-        self._log_in()
+        if state.get("console_user") == USER:
+            self._log_in()
+
+    def request_stop(self) -> None:
+        """The power button was pressed: an orderly shutdown begins."""
+        self.later(self.shut_down())
 
     async def shut_down(self) -> None:
         """An orderly shutdown, ends with `Power.powered_off`."""
@@ -184,6 +200,8 @@ class MacGuest:
         self.launchd.clear()
         self.processes.clear()
         self.sysextd.went_down()
+        for mount_point in list(self.mounts):
+            self.unmount(mount_point)
         self.console_user = "root"
         self.display.set_stage(Stage.OFF)
         with contextlib.suppress(OSError):
@@ -264,6 +282,29 @@ class MacGuest:
         return GuestProcess(0, name, _DAEMONS.get(name, f"/usr/libexec/{name}"), "root")
 
     agent = daemon
+
+    def unmount(self, mount_point: str) -> None:
+        """Take an attached disk image away."""
+        self.mounts.pop(mount_point, None)
+        shutil.rmtree(self.disk.path(mount_point), ignore_errors=True)
+
+    def open_settings(self, url: str) -> None:
+        """System Settings is opened (at a URL, or at its front page): a window on the display, a process in the table."""
+        self.settings_started()
+        self.display.open_settings(url)
+
+    def settings_started(self) -> None:
+        """System Settings runs, unless it already did; killing its process closes its window."""
+        name = "System Settings"
+        if not self.processes.named(name):
+            process = self.processes.spawn(name, f"/System/Applications/{name}.app/Contents/MacOS/{name}", USER)
+            process.on_end = lambda _signal: self.display.quit_settings()
+
+    def close_settings(self) -> None:
+        """System Settings is told to quit."""
+        for process in self.processes.named("System Settings"):
+            self.processes.remove(process.pid)
+        self.display.quit_settings()
 
     def crash_daemon(self, label: str, *, queue: str) -> None:
         """A system daemon crashes: report, its clients lose it, launchd starts it again."""

@@ -170,7 +170,7 @@ def _body(guest: MacGuest, process: GuestProcess, name: str, incident: str, capt
         "version": 2,
         "userID": 0 if process.user == "root" else 501,
         "deployVersion": 210,
-        "modelCode": guest.model,
+        "modelCode": guest.hardware,
         "coalitionID": 600 + process.pid,
         "osVersion": {"train": f"macOS {guest.macos.product}", "build": guest.macos.build, "releaseType": "User"},
         "captureTime": captured,

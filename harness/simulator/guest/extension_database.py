@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.simulator.guest.installed import CATEGORIES, CPU_TYPES, Slice
+from harness.simulator.guest.installed import CATEGORIES, Slice
 from harness.simulator.interfaces import Disk
 
 FOLDER = "/Library/SystemExtensions"
@@ -94,12 +94,7 @@ class Entry:
             "references": [{"appIdentifier": self.app_identifier, "appRef": self.app_path, "teamID": self.team or "-"}],
             "stagedBundleURL": {"relative": f"file://{self.staged}/"},
             "stagedCdhashes": {
-                item.cdhash: {
-                    "cputype": CPU_TYPES.get(item.arch, (0, 0))[0],
-                    "cpusubtype": CPU_TYPES.get(item.arch, (0, 0))[1],
-                }
-                for item in self.slices
-                if item.cdhash
+                item.cdhash: {"cputype": item.cpu[0], "cpusubtype": item.cpu[1]} for item in self.slices if item.cdhash
             },
         }
         if self.launchd_entries:
@@ -196,7 +191,7 @@ def _extra(entry: Entry) -> dict[str, Any]:
         "executable": entry.executable,
         "mach_service": entry.mach_service,
         "points": list(entry.points),
-        "slices": [[item.arch, item.uuid, item.cdhash] for item in entry.slices],
+        "slices": [[item.arch, item.uuid, item.cdhash, *item.cpu] for item in entry.slices],
     }
 
 
@@ -226,7 +221,11 @@ def _entry(item: dict[str, Any], more: dict[str, Any]) -> Entry:
         app_name=str(more.get("app_name", identifier)),
         origin=str(item.get("originPath", "")),
         executable=str(more.get("executable", identifier)),
-        slices=tuple(Slice(*map(str, part)) for part in more.get("slices", []) if len(part) == 3),
+        slices=tuple(
+            Slice(str(part[0]), str(part[1]), str(part[2]), (int(part[3]), int(part[4])))
+            for part in more.get("slices", [])
+            if len(part) == 5
+        ),
         mach_service=str(more.get("mach_service", "")),
         points=tuple(str(point) for point in more.get("points", [])),
         launchd_entries="additionalLaunchdPlistEntries" in item,

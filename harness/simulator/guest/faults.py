@@ -17,6 +17,7 @@ GUEST_FAULTS: dict[str, str] = {
     "killed-at-exec": "The kernel kills the extension at exec; launchd tries again and again.",
     "ne-provider-start-timeout": "The provider runs and never finishes starting; the session gives up.",
     "ne-preferences-save-failed": "Saving the network configuration fails.",
+    "env-sysdiagnose-hangs": "sysdiagnose never ends.",
     "disable-stuck-still-running": "Switching the extension off never ends.",
 }
 """Cause code to one line for a person. The environment's own faults (`env-…`) belong to the machine, not to the guest;

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from harness.bundles.app import AppBundle, SystemExtensionBundle, open_app
+from harness.bundles.executables import Executable
 from harness.errors import SysextError
 from harness.simulator.interfaces import Disk
 
@@ -24,7 +26,6 @@ CATEGORIES = {
     "driver": "com.apple.system_extension.driver_extension",
     "camera": "com.apple.system_extension.cmio",
 }
-CPU_TYPES = {"x86_64": (16777223, 3), "arm64": (16777228, 0), "arm64e": (16777228, 2)}
 INSTALL_ENTITLEMENT = "com.apple.developer.system-extension.install"
 MAX_PLIST = 4 * 1024 * 1024
 
@@ -36,6 +37,8 @@ class Slice:
     arch: str
     uuid: str
     cdhash: str
+    cpu: tuple[int, int] = (16777228, 0)
+    """Mach-O's processor type and subtype (arm64 by default)."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,8 @@ def read_app(disk: Disk, guest_path: str, *, assumed: Mapping[str, Any] | None =
         short=str(info.get("CFBundleShortVersionString", "")),
         build=str(info.get("CFBundleVersion", "")),
         executable=f"{guest_path}/Contents/MacOS/{executable}",
-        team=(signed.team or "") if signed else str(assumed.get("team", "")),
-        entitlements=dict(signed.entitlements or {}) if signed else dict(assumed.get("entitlements", {})),
+        team=signed.team if signed else str(assumed.get("team", "")),
+        entitlements=signed.entitlements if signed else dict(assumed.get("entitlements", {})),
         slices=slices,
         extensions=tuple(extensions),
         readable_signature=signed is not None or bool(assumed.get("team")),
@@ -154,10 +157,8 @@ def _info(bundle: Path) -> dict[str, Any]:
     raise FileNotFoundError(f"no Info.plist in {bundle.name}")
 
 
-def _signed(root: Path, problems: list[str]) -> Any:
-    """harness.bundles' reading of the whole app, or None when its executable is no signed Mach-O."""
-    from harness.bundles.app import open_app
-
+def _signed(root: Path, problems: list[str]) -> AppBundle | None:
+    """harness.bundles' reading of the whole app, or None when a part of it is no Mach-O."""
     try:
         return open_app(root)
     except SysextError as error:
@@ -165,7 +166,7 @@ def _signed(root: Path, problems: list[str]) -> Any:
         return None
 
 
-def _extension(folder: str, path: Path, signed: Any) -> InstalledExtension:
+def _extension(folder: str, path: Path, signed: SystemExtensionBundle | None) -> InstalledExtension:
     info = _info(path)
     content = "Contents/MacOS/" if (path / "Contents").is_dir() else ""
     executable = str(info.get("CFBundleExecutable") or path.stem)
@@ -180,32 +181,34 @@ def _extension(folder: str, path: Path, signed: Any) -> InstalledExtension:
         name=str(info.get("CFBundleDisplayName") or info.get("CFBundleName") or ""),
         short=str(info.get("CFBundleShortVersionString", "")),
         build=str(info.get("CFBundleVersion", "")),
-        kind=_kind(info, points),
+        kind=_kind(info, points, signed.category if signed else ""),
         executable=f"{guest_path}/{content}{executable}",
         slices=_slices(signed.executable if signed else None, path / f"{content}{executable}"),
         mach_service=str(network.get("NEMachServiceName", "")),
-        app_groups=tuple(getattr(signed, "app_groups", ()) or ()),
+        app_groups=signed.app_groups if signed else (),
         provider_points=points,
     )
 
 
-def _kind(info: Mapping[str, Any], points: tuple[str, ...]) -> str:
+def _kind(info: Mapping[str, Any], points: tuple[str, ...], category: str) -> str:
     package_type = info.get("CFBundlePackageType")
     if package_type == "DEXT":
         return "driver"
     if package_type != "SYSX":
         return ""
-    if points:
+    if points or category == "network_extension":
         return "network"
+    if category == "endpoint_security":
+        return "endpoint security"
     if "NSEndpointSecurityMachServiceName" in info or "NSEndpointSecurityEarlyBoot" in info:
         return "endpoint security"
     return "camera" if "CMIOExtension" in info else ""
 
 
-def _slices(executable: Any, host: Path) -> tuple[Slice, ...]:
+def _slices(executable: Executable | None, host: Path) -> tuple[Slice, ...]:
     found = tuple(
-        Slice(str(item.arch), str(item.uuid or "").upper(), str(item.cdhash or ""))
-        for item in (getattr(executable, "slices", ()) or ())
+        Slice(item.arch, item.uuid.upper(), item.cdhash, (item.cpu_type, item.cpu_subtype))
+        for item in (executable.slices if executable is not None else ())
     )
     if found:
         return found

@@ -2,6 +2,65 @@
 
 from __future__ import annotations
 
+from harness.simulator.guest.commands.extension_commands import launchctl, scutil, systemextensionsctl
+from harness.simulator.guest.commands.files import ditto, xattr
+from harness.simulator.guest.commands.log_command import log
+from harness.simulator.guest.commands.packages import hdiutil, installer, pkgutil
+from harness.simulator.guest.commands.property_lists import defaults, plist_buddy, plutil
+from harness.simulator.guest.commands.session import caffeinate, open_command, osascript, screencapture, shutdown
+from harness.simulator.guest.commands.signing import codesign, dwarfdump, spctl, stapler
+from harness.simulator.guest.commands.sysdiagnose import sysdiagnose
+from harness.simulator.guest.commands.system_info import (
+    csrutil,
+    dscl,
+    fdesetup,
+    mdmclient,
+    pmset,
+    profiles,
+    quiet_setting,
+    sw_vers,
+    sysctl,
+    system_profiler,
+)
 from harness.simulator.guest.core import GuestCommand
 
-COMMANDS: dict[str, GuestCommand] = {}
+COMMANDS: dict[str, GuestCommand] = {
+    "PlistBuddy": plist_buddy,
+    "caffeinate": caffeinate,
+    "codesign": codesign,
+    "csrutil": csrutil,
+    "defaults": defaults,
+    "ditto": ditto,
+    "dscl": dscl,
+    "dwarfdump": dwarfdump,
+    "fdesetup": fdesetup,
+    "halt": shutdown,
+    "hdiutil": hdiutil,
+    "installer": installer,
+    "launchctl": launchctl,
+    "log": log,
+    "mdmclient": mdmclient,
+    "mdutil": quiet_setting,
+    "open": open_command,
+    "osascript": osascript,
+    "pkgutil": pkgutil,
+    "plutil": plutil,
+    "pmset": pmset,
+    "profiles": profiles,
+    "reboot": shutdown,
+    "screencapture": screencapture,
+    "scutil": scutil,
+    "shutdown": shutdown,
+    "softwareupdate": quiet_setting,
+    "spctl": spctl,
+    "stapler": stapler,
+    "sw_vers": sw_vers,
+    "sysadminctl": quiet_setting,
+    "sysctl": sysctl,
+    "sysdiagnose": sysdiagnose,
+    "system_profiler": system_profiler,
+    "systemextensionsctl": systemextensionsctl,
+    "systemsetup": quiet_setting,
+    "tccutil": quiet_setting,
+    "xattr": xattr,
+}
