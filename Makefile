@@ -8,6 +8,7 @@ SYSEXT_WORKERS ?= 2
 # Real Macs where they can be had, simulated ones everywhere else.
 SYSEXT_PROVIDER ?= $(shell if [ "`uname -sm`" = "Darwin arm64" ] && command -v tart >/dev/null 2>&1; then echo tart; else echo simulated; fi)
 SYSEXT_MACOS ?= 13,14,15,26
+SYSEXT_APP ?= scenarios/apps/mitmproxy.toml
 SCENARIO_TIMEOUT ?= $(if $(filter simulated,$(SYSEXT_PROVIDER)),600,7200)
 
 # How many workers is make's business, not a setting of the harness.
@@ -19,7 +20,7 @@ unexport SYSEXT_WORKERS
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
 	@echo
-	@echo "  SYSEXT_PROVIDER=tart|simulated  SYSEXT_MACOS=13,14,15,26  SYSEXT_WORKERS=2"
+	@echo "  SYSEXT_PROVIDER=tart|simulated  SYSEXT_MACOS=13,14,15,26  SYSEXT_APP=FILE  SYSEXT_WORKERS=2"
 	@echo "  SYSEXT_FAULT=CODE (see docs/faults.md)  PYTEST_ARGS='-k reboot'"
 
 setup: ## make .venv with everything the harness needs; quick when nothing changed
@@ -30,7 +31,7 @@ test-setup:
 
 scenarios: setup ## run all scenarios (simulated Macs, or real ones where Tart is)
 	$(PYTHON_BIN) -m pytest scenarios -n $(SYSEXT_WORKERS) --timeout $(SCENARIO_TIMEOUT) \
-	  --sysext-provider $(SYSEXT_PROVIDER) --sysext-macos $(SYSEXT_MACOS) \
+	  --sysext-app $(SYSEXT_APP) --sysext-provider $(SYSEXT_PROVIDER) --sysext-macos $(SYSEXT_MACOS) \
 	  --alluredir $(ARTIFACTS)/allure --clean-alluredir --junit-xml $(ARTIFACTS)/junit.xml $(PYTEST_ARGS)
 
 test: test-setup ## run the harness's own tests
@@ -50,5 +51,5 @@ report: ## make the HTML report of the last scenarios (needs npm)
 	@scripts/report.sh $(ARTIFACTS)/allure $(ARTIFACTS)/report
 
 clean: ## remove what the targets made (.venv too)
-	rm -rf .venv .venv.log artifacts build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf .venv artifacts build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

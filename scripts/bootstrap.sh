@@ -106,7 +106,8 @@ fingerprint() {
 }
 
 make_venv() {
-    "$1" -m venv --clear "$venv" >"$root/.venv.log" 2>&1 && [ -x "$venv/bin/python" ] &&
+    mkdir -p "$root/build"
+    "$1" -m venv --clear "$venv" >"$root/build/venv.log" 2>&1 && [ -x "$venv/bin/python" ] &&
         "$venv/bin/python" -m pip --version >/dev/null 2>&1
 }
 
@@ -130,11 +131,11 @@ python_side() {
             fi
             if ! make_venv "$python"; then
                 rm -rf "$venv"
-                die "$python cannot make a virtual environment (see .venv.log)" \
+                die "$python cannot make a virtual environment (see build/venv.log)" \
                     "Debian: apt-get install $package" "then: make setup"
             fi
         fi
-        rm -f "$root/.venv.log"
+        rm -f "$root/build/venv.log"
         version=$("$venv/bin/python" -V 2>&1)
     fi
     rm -f "$stamp"

@@ -190,3 +190,16 @@ def test_nightly_is_for_real_macs_and_always_cleans_up() -> None:
     assert set(workflow["on"]) == {"schedule", "workflow_dispatch"}
     assert workflow["concurrency"]["cancel-in-progress"] is False
     assert sum(step.get("timeout-minutes", 0) for step in job["steps"]) <= job["timeout-minutes"]
+
+
+def test_commit_hooks_are_local_and_their_programs_pinned() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    assert [repo["repo"] for repo in config["repos"]] == ["local"]
+    hooks = config["repos"][0]["hooks"]
+    assert {"ruff-check", "ruff-format", "mypy", "import-linter"} <= {hook["id"] for hook in hooks}
+    for hook in hooks:
+        assert hook["language"] == "system"
+        assert hook["entry"].split()[0].startswith(".venv/bin/")
+    command = [sys.executable, "-m", "pre_commit", "validate-config", str(ROOT / ".pre-commit-config.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
