@@ -47,6 +47,13 @@ def test_a_failure_is_shown_however_deep() -> None:
     ]
 
 
+def test_a_deep_failure_stands_no_deeper_than_what_is_shown() -> None:
+    with lines_of(depth=1) as (log, lines), pytest.raises(ValueError, match="x"):  # noqa: SIM117
+        with log.step("a"), log.step("b"), log.step("c"):
+            raise ValueError("x")
+    assert lines[1:3] == ["  ✗ c  N s  ValueError: x", "  ✗ b  N s  ValueError: x"]
+
+
 def test_steps_below_the_depth_are_left_out() -> None:
     with lines_of(depth=1) as (log, lines), log.step("outer"), log.step("inner"):
         log.event("instant")
