@@ -213,7 +213,9 @@ def end_hint(end: End) -> str:
         EndReason.PANIC: "the guest crashed: look for panic reports in the evidence; give it at least 4 CPUs and 8 GB",
         EndReason.NETWORK_LOST: "the host's network or the softnet helper went away: run again",
         EndReason.KILLED: "something on this host ended the VM's process (memory? a second clean-up?)",
-        EndReason.START_FAILED: f"the reason is Tart's own. If it names Code=1: {KEYCHAIN_HINT}",
+        EndReason.START_FAILED: f"Code=1 is often this: {KEYCHAIN_HINT}"
+        if "VZErrorDomain Code=1 " in end.text
+        else "the reason is Tart's own: see above, and try `tart run` by hand",
     }.get(end.reason, "see the run output")
 
 

@@ -97,10 +97,11 @@ def test_sigkill_leaves_a_vm_and_the_reaper_removes_it(owner, reaper, stub, cach
     assert reaper.reap() == []
 
 
-def test_the_next_run_reaps_before_it_starts(owner, stub, cache, tmp_path, deadline):
+@pytest.mark.parametrize("slots", [1, 2])
+def test_the_next_run_reaps_before_it_starts(owner, stub, cache, tmp_path, deadline, slots):
     process, _ = owner()
     end(process, signal.SIGKILL)
-    settings = stub.settings(cache, slots=1)
+    settings = stub.settings(cache, slots=slots)
     arguments = {"image": IMAGE, "macos": "15", "purpose": "next", "folder": tmp_path / "n", "deadline": deadline}
     with TartProvider(settings).create(**arguments) as machine:
         assert stub.vms() == [machine.name]
@@ -166,6 +167,16 @@ def test_killed_before_the_pid_of_the_run_was_written(owner, reaper, stub, cache
     assert reaper.reap() == [name]
     assert not alive(*run)
     assert stub.vms() == []
+
+
+def test_a_run_whose_home_was_removed_is_ended_all_the_same(owner, reaper, stub, cache):
+    process, name = owner()
+    run = run_of(cache, name)
+    end(process, signal.SIGKILL)
+    stub.home.rename(stub.home.with_name("moved"))
+    assert reaper.reap() == [name]
+    assert not alive(*run)
+    assert leases(cache) == []
 
 
 def test_a_reused_pid_is_not_the_owner_and_not_killed(owner, reaper, stub, cache):

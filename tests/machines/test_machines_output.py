@@ -181,6 +181,13 @@ def test_end_reason(text, code, announced, reason):
     assert end_hint(end)
 
 
+def test_hint_of_the_general_start_error_names_the_keychain_only_there():
+    internal = parse_end('Error Domain=VZErrorDomain Code=1 "Internal Virtualization error."', 1, announced=False)
+    assert internal.reason is EndReason.START_FAILED
+    assert "unlock-keychain" in end_hint(internal)
+    assert "unlock-keychain" not in end_hint(parse_end("something else", 1, announced=False))
+
+
 def test_end_text_is_bounded_and_masked():
     secret = SECRETS.add("hunter2-of-the-end-test")
     end = parse_end("x" * 50_000 + secret, 1, announced=False)

@@ -136,7 +136,7 @@ def test_machine_deaf_to_stop_is_killed(create, stub, seen):
             EndReason.START_FAILED,
             "left-over",
         ),
-        ({"vnc": False, "err": "--net-bridged: x", "exit": 64}, EndReason.START_FAILED, "Tart's own"),
+        ({"vnc": False, "err": "--net-bridged: x", "exit": 64}, EndReason.START_FAILED, "by hand"),
     ],
 )
 def test_failed_start_leaves_nothing(create, stub, cache, tmp_path, run, reason, words):
@@ -146,6 +146,7 @@ def test_failed_start_leaves_nothing(create, stub, cache, tmp_path, run, reason,
     assert caught.value.end.reason is reason
     assert caught.value.verdict is Verdict.ENVIRONMENT_FAILURE
     assert caught.value.evidence == (tmp_path / "work" / "tart-run.txt",)
+    assert len(stub.calls("run")) == (3 if reason is EndReason.VM_LIMIT else 1)
     assert stub.vms() == []
     assert leases(cache) == []
     assert TartProvider(stub.settings(cache)).slots.holders() == []
@@ -285,6 +286,14 @@ def test_no_free_slot(stub, cache, tmp_path, deadline):
         provider.wait_for_slot(Deadline(0.1))  # looks, and takes none
     with provider.create(**arguments):
         pass
+
+
+def test_a_slot_does_not_leak_when_the_lease_cannot_be_written(create, provider, cache):
+    cache.mkdir(exist_ok=True)
+    (cache / "leases").write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="leases"):
+        create()
+    assert provider.slots.holders() == []
 
 
 def test_delete_waits_for_the_lock_of_a_process_just_ended(create, stub, seen):
