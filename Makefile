@@ -29,10 +29,12 @@ setup: ## make .venv with everything the harness needs; quick when nothing chang
 test-setup:
 	@scripts/bootstrap.sh --system-packages
 
+# Old results are removed here: with --clean-alluredir each worker would remove what the others have written.
 scenarios: setup ## run all scenarios (simulated Macs, or real ones where Tart is)
+	@rm -rf $(ARTIFACTS)/allure
 	$(PYTHON_BIN) -m pytest scenarios -n $(SYSEXT_WORKERS) --timeout $(SCENARIO_TIMEOUT) \
 	  --sysext-app $(SYSEXT_APP) --sysext-provider $(SYSEXT_PROVIDER) --sysext-macos $(SYSEXT_MACOS) \
-	  --alluredir $(ARTIFACTS)/allure --clean-alluredir --junit-xml $(ARTIFACTS)/junit.xml $(PYTEST_ARGS)
+	  --alluredir $(ARTIFACTS)/allure --junit-xml $(ARTIFACTS)/junit.xml $(PYTEST_ARGS)
 
 test: test-setup ## run the harness's own tests
 	$(PYTHON_BIN) -m pytest tests -n $(SYSEXT_WORKERS) $(PYTEST_ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -146,3 +147,29 @@ def test_what_a_contract_says_checks_it_is_there() -> None:
     for row in contract_rows():
         for target in re.findall(r"`(tests/[\w./-]+)`", row[4]):
             assert (ROOT / target).exists(), target
+
+
+def test_options_and_verbs_that_pages_name_exist() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    helped = [sys.executable, "-m", "pytest", "--help"]
+    known = set(
+        re.findall(
+            r"--sysext-[a-z-]+", subprocess.run(helped, capture_output=True, text=True, cwd=ROOT, check=True).stdout
+        )
+    )
+    named = set(re.findall(r"--sysext-[a-z-]*[a-z]", text))
+    assert {"--sysext-fault", "--sysext-provider"} <= named
+    assert named - known == set()
+    verbs = set(re.findall(r"`(?:\.venv/bin/)?sysext ([a-z]+)", text))
+    code = "import sys; from harness.cli import main; sys.argv[0] = 'sysext'; main()"
+    shown = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True).stdout
+    assert {"doctor", "gc"} <= verbs
+    assert verbs - set(re.findall(r"^  ([a-z]+) ", shown, flags=re.MULTILINE)) == set()
+
+
+def test_make_targets_that_pages_name_exist() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", text, flags=re.MULTILINE))
+    assert {"setup", "scenarios"} <= named
+    assert named - targets == set()
