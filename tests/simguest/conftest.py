@@ -177,12 +177,12 @@ class Mac:
         return self.start([f"{APP}/Contents/MacOS/Example Guard", *arguments])
 
     async def enabled(self) -> Output:
-        """Activate the example app and approve everything."""
+        """Activate the example app through its dialog and approve everything."""
         task = await self.launch()
         await self.until(
-            lambda: self.states() and self.states()[-1][1] in ("activated_waiting_for_user", "activated_enabled"),
-            "waiting",
+            lambda: any(alert.kind is AlertKind.EXTENSION for alert in self.display.alerts.values()), "the dialog"
         )
+        self.display.press("Open System Settings", AlertKind.EXTENSION)
         self.guest.allow(EXTENSION_ID)
         await self.until(
             lambda: task.done() or any(a.kind is AlertKind.PROXY for a in self.display.alerts.values()), "consent"

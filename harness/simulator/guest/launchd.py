@@ -267,7 +267,7 @@ class Launchd:
         for job in self.jobs.values():
             if _same_domain(job.domain, domain):
                 pid = str(job.process.pid) if job.process is not None else "-"
-                rows.append(f"{pid}\t{_status(job).replace('(pe)', '0') if _status(job) != '-' else '0'}\t{job.label}")
+                rows.append(f"{pid}\t{'0' if _status(job) == '-' else _status(job)}\t{job.label}")
         return "\n".join(rows) + "\n"
 
 
