@@ -83,7 +83,7 @@ def decompressed_stream(source: IO[bytes], name: str) -> Readable:
     head = source.read(6)
     source.seek(0)
     if head[:2] == b"\x1f\x8b":
-        return gzip.GzipFile(fileobj=source)
+        return gzip.GzipFile(fileobj=source, mode="rb")
     if head[:4] == b"pbzx":
         return cast("Readable", _Pbzx(source, name))
     if head == _XZ:

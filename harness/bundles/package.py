@@ -66,10 +66,11 @@ class Package:
         with XarArchive(self.path) as archive:
             for component in self.components:
                 if payload := archive.find(_in(component, "Payload")):
-                    found += [
-                        _join(component.install_location, entry.name)
-                        for entry in list_cpio(archive.open(payload), self.path.name)
-                    ]
+                    with archive.open(payload) as content:
+                        found += [
+                            _join(component.install_location, entry.name)
+                            for entry in list_cpio(content, self.path.name)
+                        ]
         return tuple(found)
 
     def extract(self, into: Path) -> None:
@@ -82,7 +83,8 @@ class Package:
         with XarArchive(self.path) as archive:
             for component in self.components:
                 if payload := archive.find(_in(component, "Payload")):
-                    extract_cpio(archive.open(payload), sink, component.install_location.strip("/"))
+                    with archive.open(payload) as content:
+                        extract_cpio(content, sink, component.install_location.strip("/"))
         sink.finish()
 
     def extract_scripts(self, component: Component, into: Path) -> tuple[Path, ...]:
@@ -90,7 +92,8 @@ class Package:
         sink = Sink(into, self.path.name, Limits.of(self.path.stat().st_size))
         with XarArchive(self.path) as archive:
             if scripts := archive.find(_in(component, "Scripts")):
-                extract_cpio(archive.open(scripts), sink, "")
+                with archive.open(scripts) as content:
+                    extract_cpio(content, sink, "")
         sink.finish()
         return tuple(into / name for name in component.scripts if (into / name).is_file())
 
@@ -122,11 +125,9 @@ def _component(archive: XarArchive, info: XarFile) -> Component:
         raise BundleError(f"an absolute install-location in {archive.path.name}", seen=repr(location))
     scripts: list[str] = []
     if found := archive.find(f"{folder}/Scripts" if folder else "Scripts"):
-        scripts = [
-            name
-            for entry in list_cpio(archive.open(found), archive.path.name)
-            if (name := _plain(entry)) in ("preinstall", "postinstall", "preupgrade", "postupgrade")
-        ]
+        with archive.open(found) as content:
+            names = [_plain(entry) for entry in list_cpio(content, archive.path.name)]
+        scripts = [name for name in names if name in ("preinstall", "postinstall", "preupgrade", "postupgrade")]
     return Component(
         name=folder,
         identifier=root.get("identifier") or "",

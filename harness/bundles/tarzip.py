@@ -59,7 +59,7 @@ def decompressed(file: IO[bytes]) -> Readable:
     head = file.read(6)
     file.seek(0)
     if head[:2] == b"\x1f\x8b":
-        return gzip.GzipFile(fileobj=file)
+        return gzip.GzipFile(fileobj=file, mode="rb")
     if head == b"\xfd7zXZ\0":
         return lzma.LZMAFile(file)
     if head[:3] == b"BZh":

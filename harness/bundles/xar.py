@@ -79,24 +79,31 @@ class XarArchive:
     def open(self, file: XarFile) -> IO[bytes]:
         """A file's content, decoded and checked; large ones lie in a temporary file."""
         spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL)  # noqa: SIM115 - the caller's
+        try:
+            self._fill(file, spool)
+        except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:
+            spool.close()
+            raise self._bad(f"{file.name}: {type(error).__name__}: {error}") from error
+        except BaseException:
+            spool.close()
+            raise
+        spool.seek(0)
+        return spool
+
+    def _fill(self, file: XarFile, spool: IO[bytes]) -> None:
         checksum = hashlib.new(file.checksum[0], usedforsecurity=False) if file.checksum[0] else None
         size = 0
-        try:
-            for chunk in self._decoded(file):
-                size += len(chunk)
-                if size > file.size:
-                    raise self._bad(f"{file.name} is longer than the {file.size} bytes it should have")
-                if checksum is not None:
-                    checksum.update(chunk)
-                spool.write(chunk)
-        except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:
-            raise self._bad(f"{file.name}: {type(error).__name__}: {error}") from error
+        for chunk in self._decoded(file):
+            size += len(chunk)
+            if size > file.size:
+                raise self._bad(f"{file.name} is longer than the {file.size} bytes it should have")
+            if checksum is not None:
+                checksum.update(chunk)
+            spool.write(chunk)
         if size != file.size:
             raise self._bad(f"{file.name} has {size} of {file.size} bytes")
         if checksum is not None and checksum.hexdigest() != file.checksum[1]:
             raise self._bad(f"the checksum of {file.name} is {checksum.hexdigest()}, not {file.checksum[1]}")
-        spool.seek(0)
-        return spool
 
     def read(self, file: XarFile, limit: int) -> bytes:
         """A small file's content."""

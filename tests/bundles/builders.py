@@ -47,6 +47,21 @@ def _walk(root: Path, top: str) -> list[tuple[str, Path]]:
     return found
 
 
+# --- compression: levels that do not matter here ---------------------------------------------------------------------
+
+
+def quick_lzma(data: bytes) -> bytes:
+    return lzma.compress(data, preset=0)
+
+
+def quick_bzip2(data: bytes) -> bytes:
+    return bz2.compress(data, 1)
+
+
+def quick_zlib(data: bytes) -> bytes:
+    return zlib.compress(data, 1)
+
+
 # --- cpio ------------------------------------------------------------------------------------------------------------
 
 
@@ -80,7 +95,7 @@ def pbzx(data: bytes, block: int = 1 << 20) -> bytes:
     out = bytearray(b"pbzx" + struct.pack(">Q", 1 << 24))
     pieces = [data[at : at + block] for at in range(0, len(data), block)]
     for index, piece in enumerate(pieces):
-        packed = lzma.compress(piece) if index % 2 == 0 else piece  # every second one kept as it is
+        packed = lzma.compress(piece, preset=0) if index % 2 == 0 else piece  # every second one kept as it is
         more = 1 << 24 if index + 1 < len(pieces) else 0
         out += struct.pack(">QQ", more, len(packed)) + packed
     return bytes(out)
@@ -143,7 +158,7 @@ def package(
 ) -> bytes:
     """A component package of one app; with `inner`, a product archive around it."""
     archive = cpio(app, app.name, form=form)
-    packed = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress, "pbzx": pbzx}.get(
+    packed = {"gzip": lambda data: gzip.compress(data, 1), "xz": quick_lzma, "bzip2": quick_bzip2, "pbzx": pbzx}.get(
         payload, lambda data: data
     )(archive)
     info = (
@@ -445,9 +460,9 @@ def udif(disk: bytes, *, kind: str = "zlib", piece: int = 512 * SECTOR, start: i
     pack = {
         "raw": lambda data: data,
         "adc": adc,
-        "zlib": zlib.compress,
-        "bzip2": bz2.compress,
-        "lzma": lzma.compress,
+        "zlib": quick_zlib,
+        "bzip2": quick_bzip2,
+        "lzma": quick_lzma,
         "lzfse": lambda data: b"bvx-" + data,
     }[kind]
     fork = bytearray()

@@ -22,7 +22,8 @@ APP = f"{NAME}.app"
 
 def _tar(mode: str) -> Callable[[Path, Path], None]:
     def make(app: Path, target: Path) -> None:
-        with tarfile.open(target, mode) as archive:  # type: ignore[call-overload]
+        quick = {"w:xz": {"preset": 0}, "w:gz": {"compresslevel": 1}}.get(mode, {})
+        with tarfile.open(target, mode, **quick) as archive:  # type: ignore[call-overload]
             archive.add(app, app.name)
 
     return make
