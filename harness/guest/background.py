@@ -62,7 +62,7 @@ class Background:
         self._lost = False
         self._ended = threading.Event()
         self._seconds = 0.0
-        self._pump = Pump(channel, max_output=1 << 62, numbered=sudo)
+        self._pump = Pump(channel, max_output=1 << 62)
         self._pump.feed(feed, None)
         context = contextvars.copy_context()
         self._thread = threading.Thread(
@@ -135,11 +135,11 @@ class Background:
         """End it: TERM, then KILL after 2 s; never raises for a connection that is gone."""
         if self._ended.is_set():
             return
-        if self._sudo and self._pump.group is not None:
-            # Root's processes cannot be signalled through the session; and its shell, if that went first, would leave them.
-            self._shell.kill_group(self._pump.group, deadline.sub(10))
-        self._connection.signal(self._channel, "TERM")
+        group = self._pump.group
+        if group is not None and self._connection.alive:
+            self._shell.kill_group(group, deadline.sub(10), sudo=self._sudo)
         if not self._ended.wait(min(2.0, deadline.remaining)):
+            self._connection.signal(self._channel, "TERM")
             self._connection.signal(self._channel, "KILL")
             self._ended.wait(min(2.0, deadline.remaining))
         if not self._ended.is_set():

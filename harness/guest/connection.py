@@ -7,6 +7,7 @@ read; `MAX_REQUEST_SIZE` and the default window make SFTP slow. All three are me
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import os
 import socket
@@ -106,8 +107,9 @@ class Connection:
         self.opened = time.monotonic()
         self._places = threading.BoundedSemaphore(CHANNELS)
         self._closing = threading.Event()
+        context = contextvars.copy_context()
         self._watchdog = threading.Thread(
-            target=self._watch, args=(keepalive,), name=f"ssh-watchdog-{name}-{serial}", daemon=True
+            target=lambda: context.run(self._watch, keepalive), name=f"ssh-watchdog-{name}-{serial}", daemon=True
         )
         self._watchdog.start()
 

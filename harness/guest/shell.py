@@ -18,7 +18,7 @@ from paramiko.channel import Channel
 
 from harness import events
 from harness.config import GuestSettings
-from harness.errors import EnvironmentFailure, Verdict
+from harness.errors import SysextError, Verdict
 from harness.guest.background import Background
 from harness.guest.connection import LOST, Connection, Locate
 from harness.guest.errors import CommandFailed, CommandTimeout, ConnectionLost, LoginRefused, Result, shown, tail
@@ -29,9 +29,9 @@ from harness.waiting import Deadline, wait_until
 MAX_OUTPUT = 64 << 20
 COMMAND_SECONDS = 60.0
 """How long a command may take if the caller gives no deadline: `timeouts.command`'s default."""
-_KILL_GROUP = (
-    'kill -TERM -- "-$1" || exit 0; n=0; '
-    'while [ $n -lt 10 ] && kill -0 -- "-$1"; do sleep 0.1; n=$((n+1)); done; kill -KILL -- "-$1"'
+_KILL_GROUP = (  # /bin/kill: the builtin of some shells (dash) takes no process group after `--`
+    '/bin/kill -TERM -- "-$1" || exit 0; n=0; '
+    'while [ $n -lt 10 ] && /bin/kill -0 -- "-$1"; do sleep 0.1; n=$((n+1)); done; /bin/kill -KILL -- "-$1"'
 )
 SUDO_REFUSED = (
     b"incorrect password attempt",
@@ -226,11 +226,11 @@ class Shell:
             keep=keep,
         )
 
-    def kill_group(self, group: int, deadline: Deadline) -> None:
-        """End a process group that runs as root: TERM, KILL after a second. Its own SSH session could not signal it."""
-        with contextlib.suppress(EnvironmentFailure, CommandFailed):
+    def kill_group(self, group: int, deadline: Deadline, *, sudo: bool) -> None:
+        """End a process group in the guest: TERM, KILL after a second. Never raises for a guest that cannot be asked."""
+        with contextlib.suppress(SysextError):
             self.run(
-                ["/bin/sh", "-c", _KILL_GROUP, "sh", str(group)], deadline=deadline, sudo=True, check=False, quiet=True
+                ["/bin/sh", "-c", _KILL_GROUP, "sh", str(group)], deadline=deadline, sudo=sudo, check=False, quiet=True
             )
 
     def _run(
@@ -246,12 +246,12 @@ class Shell:
     ) -> Result:
         started = time.monotonic()
         connection, channel, prelude = self._launch(argv, deadline, sudo, env, cwd)
-        pump = Pump(channel, max_output=max_output, stdout_to=stdout_to, numbered=sudo)
+        pump = Pump(channel, max_output=max_output, stdout_to=stdout_to)
         try:
             pump.feed(prelude, data)
             finished = pump.until_end(deadline)
             if not finished or pump.overflow:
-                self._end(connection, channel, pump.group if sudo else None)
+                self._end(connection, channel, pump.group, sudo=sudo)
                 self._complain(argv, pump, started, overflow=pump.overflow)
             code, signal = exit_of(channel)
             if code is None:
@@ -294,11 +294,11 @@ class Shell:
             blame=Verdict.ENVIRONMENT_FAILURE,
         )
 
-    def _end(self, connection: Connection, channel: Channel, group: int | None) -> None:
+    def _end(self, connection: Connection, channel: Channel, group: int | None, *, sudo: bool) -> None:
         if group is not None:
-            self.kill_group(group, Deadline.after(10))
-        connection.signal(channel, "TERM")
+            self.kill_group(group, Deadline.after(10), sudo=sudo)
         if not channel.status_event.wait(0.5):
+            connection.signal(channel, "TERM")
             connection.signal(channel, "KILL")
 
     def _launch(
@@ -318,9 +318,9 @@ class Shell:
                 # -k: never from a cached ticket, so the password line is certainly read and cannot reach the command.
                 prefix = ["sudo", "-k", "-S", "-p", "", "--"]
                 prelude = self.settings.password.get_secret_value().encode() + b"\n"
-        line = command_line(argv, env=env, cwd=cwd, prefix=prefix)
-        if sudo:
-            line = b"echo $$; " + line  # the process group to end it by, since we may not signal root's
+        # First the number of the process group, to end it by: sshd starts each command as the leader of its own, and need
+        # not take signals through the session (OpenSSH's does not for root, nor for what sudo has made root's).
+        line = b"echo $$; " + command_line(argv, env=env, cwd=cwd, prefix=prefix)
         connection, channel = self.session(deadline)
         try:
             channel.settimeout(max(0.5, deadline.remaining))
@@ -361,11 +361,14 @@ class Shell:
     def _connect(self, deadline: Deadline) -> None:
         before = self._connection
         refused_since: float | None = None
+        last: ConnectionLost | None = None
 
         def attempt() -> Connection:
-            nonlocal refused_since
+            nonlocal refused_since, last
             if self._closed:
                 raise _Closed
+            if last is not None and deadline.expired:
+                raise last  # rather than "no time left"
             try:
                 return self.fresh_connection(deadline.sub(30))
             except LoginRefused:
@@ -373,7 +376,11 @@ class Shell:
                 refused_since = now if refused_since is None else refused_since
                 if now - refused_since > 10:
                     raise
-                raise ConnectionLost(f"{self.settings.user} to be let in to {self.name}", seen="refused") from None
+                last = ConnectionLost(f"{self.settings.user} to be let in to {self.name}", seen="refused")
+                raise last from None
+            except ConnectionLost as error:
+                last = error
+                raise
 
         with events.step("connect", machine=self.name, again=before is not None) as step:
             try:

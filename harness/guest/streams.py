@@ -27,16 +27,15 @@ class Sink(Protocol):
 class Pump:
     """Feeds standard input and collects the outputs of a session, both bounded.
 
+    The first line of standard output is not the command's: it is the number of its process group.
+
     Args:
         channel: The session, its command sent.
         max_output: Bytes of both outputs together after which `overflow` is set.
         stdout_to: Where standard output goes; None keeps it in `stdout`.
-        numbered: The first line of standard output is the number of the process group, and not the command's.
     """
 
-    def __init__(
-        self, channel: Channel, *, max_output: int, stdout_to: Sink | None = None, numbered: bool = False
-    ) -> None:
+    def __init__(self, channel: Channel, *, max_output: int, stdout_to: Sink | None = None) -> None:
         self.channel = channel
         self.max_output = max_output
         self.stdout = bytearray()
@@ -46,7 +45,7 @@ class Pump:
         self.group: int | None = None
         self.failure: BaseException | None = None
         self._to = stdout_to
-        self._numbered = numbered
+        self._numbered = True
         self._first = bytearray()
         self._news = threading.Event()
         channel.settimeout(None)  # only reads what is there; the feeder is released by closing the channel
