@@ -45,7 +45,8 @@ apt_install() {
     fi
     status=0
     # Without recommended packages: they triple the download.
-    apt-get install -y -qq --no-install-recommends "$@" >/dev/null || {
+    # The first try may only fail for want of package lists; the second says why.
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1 || {
         apt-get update -qq || status=$?
         [ "$status" -ne 0 ] || apt-get install -y -qq --no-install-recommends "$@" >/dev/null || status=$?
     }

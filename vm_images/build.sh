@@ -19,7 +19,8 @@ for tool in tart packer; do
     command -v "$tool" >/dev/null || { echo "build.sh: $tool is needed (Apple silicon, macOS 13 or newer)" >&2; exit 1; }
 done
 
-exists() { tart list --source local --quiet | grep -qx "$1"; }
+# Not grep -q: it would end early, and under pipefail an existing image could then look absent.
+exists() { tart list --source local --quiet | grep -x -- "$1" >/dev/null; }
 free() { ! exists "$1" || { echo "build.sh: $1 exists; tart delete $1 first" >&2; exit 1; }; }
 build() { # template, then -var arguments
     local template=$1

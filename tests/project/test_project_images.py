@@ -177,3 +177,49 @@ def test_the_build_script_refuses_politely(arguments: list[str], text: str) -> N
     done = subprocess.run([str(IMAGES / "build.sh"), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode in (1, 2)
     assert text in done.stderr
+
+
+TART = """#!/bin/sh
+[ "$1" = list ] && printf '%s\\n' $FAKE_IMAGES
+printf 'tart %s\\n' "$*" >>"$FAKE_LOG"
+"""
+
+
+def built(tmp_path: Path, lane: str, images: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    for name, text in (("tart", TART), ("packer", '#!/bin/sh\nprintf \'packer %s\\n\' "$*" >>"$FAKE_LOG"\n')):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    log = tmp_path / "log"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "FAKE_LOG": str(log), "FAKE_IMAGES": images}
+    done = subprocess.run(
+        [str(IMAGES / "build.sh"), lane, "15"], env=environment, capture_output=True, text=True, check=False
+    )
+    return done, log.read_text().splitlines()
+
+
+def test_the_lanes_are_built_in_their_order(tmp_path: Path) -> None:
+    done, calls = built(tmp_path, "instrumented", "sysext-15-pristine other")
+    assert done.returncode == 0, done.stderr
+    builds = [re.sub(r" -var-file \S+", "", call) for call in calls if call.startswith("packer build")]
+    assert [build.split()[-1] for build in builds] == ["sip", "instrumented", "sip", "instrumented"]
+    names = [re.findall(r"vm(?:_base)?_name=(\S+)", build) for build in builds]
+    assert [pair[0] for pair in names] == ["sysext-15-pristine", *[pair[1] for pair in names[:-1]]]
+    assert names[-1][1] == "sysext-15-instrumented"
+    left = {call.split()[-1] for call in calls if call.startswith("tart delete")}
+    assert left == {pair[1] for pair in names[:-1]}
+    assert not [call for call in calls if "admin" in call]
+
+
+def test_an_image_that_exists_is_neither_built_over_nor_deleted(tmp_path: Path) -> None:
+    for images in ("sysext-15-pristine sysext-15-instrumented", "sysext-15-pristine sysext-15-instrumented-granted"):
+        done, calls = built(tmp_path, "instrumented", images)
+        assert done.returncode == 1
+        assert "exists; tart delete" in done.stderr
+        assert not [call for call in calls if call.startswith(("packer", "tart delete"))]
+
+
+def test_the_instrumented_lane_needs_the_pristine_one(tmp_path: Path) -> None:
+    done, calls = built(tmp_path, "instrumented", "sysext-15-pristine-old")
+    assert done.returncode == 1
+    assert "build the pristine lane first" in done.stderr
+    assert not [call for call in calls if call.startswith("packer")]

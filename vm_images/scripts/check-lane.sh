@@ -15,8 +15,8 @@ expect() { # what, wanted, seen
 }
 
 expect "macOS" "$SYSEXT_MACOS" "$(sw_vers -productVersion | cut -d. -f1)"
-expect "SIP" enabled "$(csrutil status | grep -o -m1 'enabled\|disabled')"
-expect "FileVault" Off "$(fdesetup status | grep -o -m1 'On\|Off')"
+expect "SIP" enabled "$(csrutil status | grep -oE -m1 'enabled|disabled')"
+expect "FileVault" Off "$(fdesetup status | grep -oE -m1 'On|Off')"
 expect "console user" "$SYSEXT_USER" "$(stat -f %Su /dev/console)"
 expect "Finder runs" yes "$(pgrep -qx Finder && echo yes || echo no)"
 expect "extensions" "0 extension(s)" "$(systemextensionsctl list | head -n 1)"

@@ -10,11 +10,15 @@ csrutil status | grep -q disabled || { echo "SIP is on: TCC.db cannot be written
 system_db="/Library/Application Support/com.apple.TCC/TCC.db"
 user_db="/Users/$SYSEXT_USER/Library/Application Support/com.apple.TCC/TCC.db"
 
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
 requirement() { # of the program at $1, as hexadecimal
     local text
     text=$(codesign -d -r- "$1" 2>/dev/null | sed -n 's/^\(# \)\{0,1\}designated => //p')
     [ -n "$text" ] || { echo "no code requirement for $1" >&2; exit 1; }
-    printf '%s\n' "$text" | csreq -r- -b /dev/stdout | xxd -p | tr -d '\n'
+    printf '%s\n' "$text" | csreq -r- -b "$scratch/requirement"
+    xxd -p "$scratch/requirement" | tr -d '\n'
 }
 
 grant() { # database, service, client, client type (0 bundle id, 1 path), requirement, object or empty
