@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -27,6 +26,7 @@ from harness.simulator.interfaces import (
     CommandIO,
     Disk,
     Display,
+    Fault,
     Faults,
     Journal,
     MacOSVersion,
@@ -123,6 +123,7 @@ class MacGuest:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._power_task: asyncio.Task[None] | None = None
         self._users = {USER: PASSWORD}
+        self._faults_seen: set[str] = set()
 
     # --- power
 
@@ -136,8 +137,7 @@ class MacGuest:
         self.clock.booted()
         self.log.begin_boot()
         await self.delay("boot", self.settings.boot_seconds)
-        if self.faults.active("env-hung-boot"):
-            self.journal.write("fault", code="env-hung-boot")
+        if self.fault("env-hung-boot"):
             await asyncio.Event().wait()
         self._start_daemons()
         await self.power.network(up=True)
@@ -190,6 +190,7 @@ class MacGuest:
             await work
 
         self._power_task = asyncio.get_running_loop().create_task(after_answer())
+        self._power_task.add_done_callback(self._finished)
 
     async def _stop_everything(self) -> None:
         self.journal.write("going-down", boot_uuid=self.clock.boot_uuid)
@@ -256,6 +257,14 @@ class MacGuest:
         if seconds > 0:
             self.journal.write("delay", name=name, seconds=seconds)
             await asyncio.sleep(seconds)
+
+    def fault(self, code: str) -> Fault | None:
+        """The fault, if this machine has it. The journal learns once that it came to bear."""
+        fault = self.faults.active(code)
+        if fault is not None and code not in self._faults_seen:
+            self._faults_seen.add(code)
+            self.journal.write("fault", code=code)
+        return fault
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something in the background until it ends or the guest goes down."""
@@ -455,8 +464,13 @@ class MacGuest:
             except OSError as error:
                 text = os.strerror(error.errno) if error.errno else str(error)
                 with contextlib.suppress(OSError):
-                    await io.stderr(f"{name}: {error.filename2 or ''}{text}\n".encode())
-                return 28 if error.errno == errno.ENOSPC and name == "log" else 1
+                    await io.stderr(f"{name}: {text}\n".encode())
+                return 1
+            except (UnicodeError, ValueError, KeyError, TypeError) as error:  # a mistake of the simulator's own
+                self.journal.write("simulator-error", command=argv, error=repr(error))
+                with contextlib.suppress(OSError):
+                    await io.stderr(f"{name}: internal error of the simulator: {error!r}\n".encode())
+                return 70
 
         return await self._supervised(process, run())
 

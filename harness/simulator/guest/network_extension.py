@@ -80,7 +80,7 @@ class NetworkExtension:
         guest = self._guest
         helper = guest.daemon("nehelper")
         guest.log.emit(client, "Sending load command to nehelper", subsystem="com.apple.networkextension")
-        if guest.faults.active("ne-preferences-save-failed"):
+        if guest.fault("ne-preferences-save-failed"):
             guest.log.emit(
                 client, "failed to make changes in SCPreferences", subsystem="com.apple.networkextension", level="Error"
             )
@@ -175,7 +175,7 @@ class NetworkExtension:
         await guest.delay("settle", guest.settings.settle_seconds)
         if configuration.status != CONNECTING:
             return
-        if guest.faults.active("ne-provider-start-timeout"):
+        if guest.fault("ne-provider-start-timeout"):
             self._session_log(f"{session}: State timer (60 seconds) fired", "Error")
             configuration.status = DISCONNECTED
             return
@@ -190,6 +190,8 @@ class NetworkExtension:
             subsystem="com.apple.networkextension",
             level="Error",
         )  # a red herring that every working extension prints
+        subsystem = guest.apps.behaviour(configuration.app_identifier).log_subsystem or configuration.provider
+        guest.log.emit(provider, "startProxy", subsystem=subsystem, category="extension")
         self._session_log(f"{session}: status changed to connected")
         configuration.status = CONNECTED
 
@@ -264,8 +266,8 @@ class Extensions:
             managed_by="com.apple.sysextd",
             on_start=lambda process: self._started(entry, process),
         )
-        job.spawn_refused = guest.faults.active("killed-at-exec") is not None
-        idle = guest.faults.active("extension-not-running") is not None
+        job.spawn_refused = guest.fault("killed-at-exec") is not None
+        idle = guest.fault("extension-not-running") is not None
         guest.launchd.register(job, start=not idle)
         if job.spawn_refused:
             self._refused(entry, job)
@@ -289,7 +291,7 @@ class Extensions:
                 was(signal)
 
         process.on_end = ended
-        fault = guest.faults.active("extension-crash")
+        fault = guest.fault("extension-crash")
         if fault is not None:
             seconds = float(fault.parameters.get("every", "0.4"))
             limit = int(fault.parameters.get("count", "8"))

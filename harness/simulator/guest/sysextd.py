@@ -77,6 +77,7 @@ class Sysextd:
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests: list[_Request] = []
         self._alerts: dict[str, int] = {}
+        self._booted_in = ""
 
     # --- life
 
@@ -84,17 +85,20 @@ class Sysextd:
         """The daemon was started by launchd: it reads its record."""
         self.database.load()
         self.database.boot_uuid = self._guest.clock.boot_uuid
-        if self._guest.disk.path(FOLDER).is_dir():
-            self._save()
+        if self._booted_in == self._guest.clock.boot_uuid:  # a restart of the daemon: what was being enabled goes on
+            for entry in self.database:
+                if entry.state == ENABLING:
+                    self._run(self._enable(entry))
+        self._save()
 
     def boot(self) -> None:
         """Once per boot, after the daemon's start: leftovers go, extensions of deleted apps go (assumed), enabled ones run."""
         self._alerts.clear()
+        self._booted_in = self._guest.clock.boot_uuid
         for entry in self.database:
             app_gone = entry.app_path and not self._guest.disk.path(entry.app_path).is_dir()
             if not entry.live or app_gone:
                 if app_gone and entry.live:
-                    self._log(f"app {entry.app_path} is gone, uninstalling {entry.identifier}", "Staging")
                     self._advance(entry, "uninstalling")
                 self.database.remove(entry)
             elif entry.state == ENABLING:
@@ -203,7 +207,6 @@ class Sysextd:
         """The user approved it or switched it on, authenticated."""
         for entry in self.database.live(identifier):
             if entry.state in (WAITING, DISABLED):
-                self._log(f"user approved extension {entry.identifier}", "StateChange")
                 self._advance(entry, ENABLING)
                 self._save()
                 self._run(self._enable(entry))
@@ -233,7 +236,7 @@ class Sysextd:
         """Location, presence, entitlement, category, in sysextd's order."""
         guest, app, identifier = self._guest, request.app, request.identifier
         await self._activation_delay(0.25)
-        if guest.faults.active("sysextd-crash"):
+        if guest.fault("sysextd-crash"):
             guest.crash_daemon("com.apple.sysextd", queue="sysextd.extension_manager")
             raise SystemExtensionError(1)
         outside = not app.path.startswith("/Applications/") and not self.database.developer_mode
@@ -245,11 +248,11 @@ class Sysextd:
             raise SystemExtensionError(
                 3, "App containing System Extension to be activated must be in /Applications folder"
             )
-        if outside or guest.faults.active("no-policy-outside-applications"):
+        if outside or guest.fault("no-policy-outside-applications"):
             self._log("no policy, cannot allow apps outside /Applications", level="Error")
             raise SystemExtensionError(4)
         extension = app.extension(identifier)
-        if extension is None or guest.faults.active("extension-not-found"):
+        if extension is None or guest.fault("extension-not-found"):
             raise SystemExtensionError(
                 4,
                 f"Extension not found in App bundle. Unable to find any matched extension with identifier: {identifier}",
@@ -338,7 +341,7 @@ class Sysextd:
         self._log(f"staging extension with identifier {entry.identifier}")
         self._advance(entry, "staging")
         self._log(f"staging bundle from {extension.path} to: {entry.staged}", "Staging")
-        if self._guest.faults.active("staging-removal-immutable"):
+        if self._guest.fault("staging-removal-immutable"):
             self._immutable_leftover(entry)
             return
         try:
@@ -352,7 +355,7 @@ class Sysextd:
         self._advance(entry, "validating_by_category")
         self._save()
         await self._activation_delay(0.25)
-        if self._guest.faults.active("category-validation-failed"):
+        if self._guest.fault("category-validation-failed"):
             self._log(f"{entry.identifier}: extension failed to validate! uninstalling...", level="Error")
             self._advance(entry, "uninstalling")
             self.database.remove(entry)
@@ -361,7 +364,7 @@ class Sysextd:
         entry.waiters.append(request)
         if replacing is not None and replacing.state in (ENABLED, ENABLING):
             await self._retire(replacing)
-            if self._guest.faults.active("xpc-endpoints-missing-after-upgrade"):
+            if self._guest.fault("xpc-endpoints-missing-after-upgrade"):
                 entry.launchd_entries = False
             self._advance(entry, ENABLING)
             await self._enable(entry)
@@ -422,7 +425,7 @@ class Sysextd:
 
     async def _disable(self, entry: Entry) -> None:
         await self._guest.delay("settle", self._guest.settings.settle_seconds)
-        if self._guest.faults.active("disable-stuck-still-running"):
+        if self._guest.fault("disable-stuck-still-running"):
             self._advance(entry, "terminating_for_disable_but_still_running")
         else:
             self._unlaunch(entry)
@@ -432,7 +435,7 @@ class Sysextd:
     async def _first_lost_request(self, request: _Request) -> None:
         """Fault approval-coalesced-no-prompt: the app asked once before (its installer did), and that dialog was lost."""
         guest = self._guest
-        if not guest.faults.active("approval-coalesced-no-prompt") or guest.state.get("lost-first-request"):
+        if not guest.fault("approval-coalesced-no-prompt") or guest.state.get("lost-first-request"):
             return
         extension = request.app.extension(request.identifier)
         if (
@@ -457,19 +460,20 @@ class Sysextd:
             self._log(f"client connection (pid {client.pid}) invalidated", "XPC")
 
     def _raise_prompt(self, entry: Entry) -> None:
-        """Have the dialog shown, after the prompt delay, by UserNotificationCenter; faults lose it on the way."""
+        """Have the dialog shown, after the prompt delay, by UserNotificationCenter; faults lose it on the way.
+
+        That this process owns the dialog is known; the wording of its log lines is assumed.
+        """
         guest = self._guest
         boot = guest.clock.boot_uuid
         entry.prompted_in = boot
         self._save()
-        if guest.faults.active("approval-prompt-missing"):
+        if guest.fault("approval-prompt-missing"):
             return
-        lost = (
-            bool(guest.faults.active("approval-coalesced-no-prompt")) and guest.state.get("lost-first-request") == boot
-        )
+        lost = bool(guest.fault("approval-coalesced-no-prompt")) and guest.state.get("lost-first-request") == boot
         if lost:
             return
-        invisible = guest.faults.active("invisible-prompt-until-reboot") is not None
+        invisible = guest.fault("invisible-prompt-until-reboot") is not None
         if invisible:
             first = guest.state.get("invisible-prompt") or boot
             guest.remember("invisible-prompt", first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import plistlib
 import re
@@ -248,7 +249,8 @@ async def _collect(guest: MacGuest, io: CommandIO, parsed: Parsed) -> int:
     text = parsed.value("--predicate")
     test: Test = parse_predicate(text) if text else (lambda _record: True)
     await guest.delay("log-collect", min(0.3, guest.settings.sysdiagnose_seconds / 4))
-    write_archive(guest, output, [record for record in guest.log.between(start, end) if test(record)], io.cwd)
+    records = [record for record in guest.log.between(start, end) if test(record)]
+    await asyncio.to_thread(write_archive, guest, output, records, io.cwd)
     await say(io, f"Archive successfully written to {guest.disk.guest(target)}")
     return 0
 

@@ -76,8 +76,7 @@ async def sysdiagnose(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
         await complain(io, f"sysdiagnose: invalid archive name {name}")
         return EX_USAGE
     await say(io, "Executing collectors…")
-    if guest.faults.active("env-sysdiagnose-hangs"):
-        guest.journal.write("fault", code="env-sysdiagnose-hangs")
+    if guest.fault("env-sysdiagnose-hangs"):
         await asyncio.Event().wait()
     await guest.delay("sysdiagnose", guest.settings.sysdiagnose_seconds)
     if guest.disk.full:
@@ -86,7 +85,11 @@ async def sysdiagnose(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
     top = target / name
     shutil.rmtree(top, ignore_errors=True)
     top.mkdir()
-    _fill(guest, guest.disk.guest(top), only_log=given.has("-r"), no_log=given.has("-R"))
+    if not given.has("-R"):
+        records = guest.log.between()
+        await asyncio.to_thread(write_archive, guest, f"{guest.disk.guest(top)}/system_logs.logarchive", records)
+    if not given.has("-r"):
+        _fill(guest, top)
     result = top
     if not given.has("-n"):
         result = target / f"{name}.tar.gz"
@@ -104,12 +107,7 @@ def _pack(folder: Path, target: Path) -> None:
     os.replace(temporary, target)  # noqa: PTH105 - a name that is there means a whole file
 
 
-def _fill(guest: MacGuest, top: str, *, only_log: bool, no_log: bool) -> None:
-    if not no_log:
-        write_archive(guest, f"{top}/system_logs.logarchive", guest.log.between())
-    if only_log:
-        return
-    root = guest.disk.path(top)
+def _fill(guest: MacGuest, root: Path) -> None:
     (root / "README.txt").write_text("SIMULATED sysdiagnose: made by a simulated Mac, for tests.\n")
     (root / "sysdiagnose.log").write_text(
         f"sysdiagnose started on {guest.machine_name}, macOS {guest.macos.product} ({guest.macos.build})\n"
