@@ -36,6 +36,7 @@ class SimSettings:
     tart_version: str = "2.35.0"
     foreign_vms: int = 0
     behaviours: str = ""
+    journal_folder: str = ""
 
     @property
     def version(self) -> tuple[int, int]:
