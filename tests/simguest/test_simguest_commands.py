@@ -355,6 +355,8 @@ def test_kickstart_kill_and_asuser(new_mac, run_async):
             ).out.strip() == mac.guest.macos.product
             assert (await mac.run("launchctl asuser 501 sw_vers")).code == 1
             assert (await mac.run("launchctl managername")).out == "Background\n"
+            assert (await mac.run("launchctl asuser 501 launchctl managername", root=True)).out == "Aqua\n"
+            assert (await mac.run("launchctl managername")).out == "Background\n"
 
     run_async(body)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import re
 
 from harness.simulator.guest.commands.arguments import EX_USAGE, complain, say
@@ -17,6 +18,8 @@ _SIP = (
     "This limitation will be removed in the near future.\n"
     "Please remember to re-enable System Integrity Protection!"
 )
+SESSION: contextvars.ContextVar[str] = contextvars.ContextVar("session", default="Background")
+"""The Mach bootstrap a command runs in; inherited by what it starts, through sudo as well."""
 _PANES = {"network": "Network", "endpoint security": "Endpoint Security", "driver": "Driver", "camera": "Camera"}
 
 
@@ -126,7 +129,7 @@ async def launchctl(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
         return await _as_user(guest, io, words[1:])
     if verb == "managername":
         # An SSH login is a background session; only what was started at the console is in Aqua.
-        await say(io, "System" if io.root else "Background")
+        await say(io, SESSION.get())
         return 0
     if verb == "manageruid":
         await say(io, "0" if io.root else str(UID))
@@ -260,8 +263,11 @@ async def _as_user(guest: MacGuest, io: CommandIO, words: list[str]) -> int:
     if words[0] != str(UID) or guest.console_user != USER:
         await complain(io, f"Could not switch to audit session: no session of user {words[0]}")
         return 1
-    io.environment["SIMULATED_SESSION"] = "Aqua"
-    return await guest.execute(words[1:], io)
+    token = SESSION.set("Aqua")
+    try:
+        return await guest.execute(words[1:], io)
+    finally:
+        SESSION.reset(token)
 
 
 async def _bootout(guest: MacGuest, io: CommandIO, words: list[str]) -> int:
