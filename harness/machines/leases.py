@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from harness import events
 from harness.errors import SysextError
@@ -233,20 +235,14 @@ def _write(path: Path, lease: Lease) -> None:
     temporary.replace(path)
 
 
-_FIELDS = {field.name: field for field in fields(Lease)}
-
-
 def _read(path: Path) -> Lease | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(record, dict) or record.get("schema") != SCHEMA or record.get("name") != path.stem:
-            raise ValueError("not a lease of this version")
-        if not isinstance(record.get("owner"), int) or not isinstance(record.get("executable"), str):
-            raise TypeError("it names no owner or no executable")
-        lease = Lease(**{key: value for key, value in record.items() if key in _FIELDS})
+        lease = msgspec.json.decode(path.read_bytes(), type=Lease)
+        if lease.schema != SCHEMA or lease.name != path.stem:
+            raise ValueError(f"not a lease of this version for {path.stem}")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         with contextlib.suppress(OSError):
             if path.stat().st_size:  # an empty one is just being written
                 events.event("lease-unreadable", path=str(path), error=str(error))

@@ -355,7 +355,7 @@ class TartMachine(Machine):
         if vnc is not None and self.running():
             lines.append(f"  vnc://:{vnc.password}@{vnc.host}:{vnc.port}")
         lines.append(f"  {home}{self._cli.executable} stop {self.name}")
-        lines.append(f"  {home}{self._cli.executable} delete {self.name}     (or: sysext gc, for kept ones too)")
+        lines.append(f"  {home}{self._cli.executable} delete {self.name}     (or: sysext gc --include-kept)")
         return "\n".join(lines)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harness.machines import TartProvider, guard_signals
 from harness.machines.base import Machine
@@ -101,9 +103,9 @@ def test_sigkill_leaves_a_vm_and_the_reaper_removes_it(owner, reaper, stub, cach
 def test_the_next_run_reaps_before_it_starts(owner, stub, cache, tmp_path, deadline, slots):
     process, _ = owner()
     end(process, signal.SIGKILL)
-    settings = stub.settings(cache, slots=slots)
+    chosen = stub.settings(cache, slots=slots)
     arguments = {"image": IMAGE, "macos": "15", "purpose": "next", "folder": tmp_path / "n", "deadline": deadline}
-    with TartProvider(settings).create(**arguments) as machine:
+    with TartProvider(chosen).create(**arguments) as machine:
         assert stub.vms() == [machine.name]
 
 
@@ -253,6 +255,28 @@ def test_a_provider_sees_its_own_leases_only(tmp_path, stub):
     assert len(leases.machines()) == 2
     assert leases.reap("simulated") == ["vm-simulated"]
     assert leases.reap() == ["vm-tart"]
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3)
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.dictionaries(st.sampled_from(["owner", "run", "run_birth", "helper", "kept", "home", "new"]), _JSON))
+def test_a_lease_is_read_whole_or_not_at_all(tmp_path, stub, changes):
+    leases = Leases(tmp_path / "some")
+    lease = leases.open(name="vm", provider="tart", simulated=False, image="x", cli=stub.cli())
+    before = json.loads(lease.path.read_text())
+    lease.path.write_text(json.dumps({**before, **changes}))
+    for found in leases.all():
+        assert isinstance(found.owner, int)
+        assert isinstance(found.kept, bool)
+        for pid in (found.run, found.helper):
+            assert pid is None or type(pid) is int
+        for text in (found.home, found.run_birth):
+            assert text is None or isinstance(text, str)
+    lease.remove()
 
 
 def test_no_leases_at_all(tmp_path):
