@@ -293,7 +293,9 @@ def load_settings(
         if value is not None:
             _put(data, dotted, value, f"option {dotted}")
     settings = _validate(Settings, data, origin)
-    SECRETS.add(settings.guest.password.get_secret_value())
+    password = settings.guest.password.get_secret_value()
+    if password != settings.guest.user:  # admin/admin, as public images have it, is no secret, and would blot out paths
+        SECRETS.add(password)
     return settings
 
 
