@@ -20,7 +20,7 @@ PANIC_TYPES = frozenset({"210"})
 _FIELD = re.compile(r"^([A-Z][A-Za-z/ ]{1,40}?):[ \t]+(.*?)[ \t]*$", re.MULTILINE)
 _PANIC = re.compile(r"^panic\(cpu \d+ caller 0x[0-9a-fA-F]+\):.*", re.MULTILINE)
 # At most two blanks of indentation: the body's own values, not those of its threads and images.
-_SCALAR = re.compile(r'^ {0,2}"(\w{1,60})"\s*:\s*("(?:[^"\\\n]|\\.){0,8000}"|-?\d{1,20})', re.MULTILINE)
+_SCALAR = re.compile(r'^ {0,2}"(\w{1,60})"\s*:\s*("(?:[^"\\\n]|\\.){0,8000}(?:"|\\?\s*\Z)|-?\d{1,20})', re.MULTILINE)
 _NAMED = re.compile(r"^(.*?)\s*\[(\d{1,10})\]$")
 _PAIR = re.compile(r"^(.*?)\s*\((.*)\)$")
 
@@ -173,8 +173,11 @@ def _salvage(text: str) -> dict[str, Any]:
     """The plain values of a JSON body that is cut off: a report still being written, or a post's beginning of one."""
     found: dict[str, Any] = {}
     for match in _SCALAR.finditer(text[:200_000]):
+        key, value = match.groups()
+        if value.startswith('"') and (len(value) == 1 or not value.endswith('"')):  # the text ends within it
+            value = value.rstrip().removesuffix("\\") + '"'
         try:
-            found.setdefault(match.group(1), json.loads(match.group(2), strict=False))
+            found.setdefault(key, json.loads(value, strict=False))
         except ValueError:
             continue
     return found
