@@ -44,6 +44,8 @@ FAST = SimSettings(
 BEHAVIOUR = f"""
 bundle = "{APP_ID}"
 log_subsystem = "com.example.guard"
+[activation]
+deactivate_argument = "--deactivate"
 [configuration]
 kind = "transparent-proxy"
 name = "guard"

@@ -6,7 +6,8 @@ that come with the simulator.
     bundle = "com.example.app"
     log_subsystem = "com.example"        # of its own log lines
     [launch]        argument_prefix, refusal    without such an argument: a modal alert with that text, then exit 1
-    [activation]    extension (the only one by default), conflict = "replace" | "cancel"
+    [activation]    extension (the only one by default), conflict = "replace" | "cancel",
+                    deactivate_argument: started with this argument, the app asks for deactivation instead
     [configuration] kind = "transparent-proxy" | "vpn" | "filter", name, start
     [end]           stays = true | false
     [signing]       team, entitlements    for bundles whose executable is no Mach-O (tests)
@@ -141,7 +142,10 @@ class _Run:
         if extension is None and not self._app.extensions and not self._behaviour.activation.get("extension"):
             return await self._stay()
         wanted = str(self._behaviour.activation.get("extension", "")) or (extension.identifier if extension else "")
+        leave = self._behaviour.activation.get("deactivate_argument")
         try:
+            if leave and leave in arguments:
+                return await self._guest.sysextd.deactivate(self._process, wanted)
             await self._guest.sysextd.activate(self._process, self._app, wanted, self)
         except SystemExtensionError as failure:
             self._log(f"Activation failed: {failure}", "Error")

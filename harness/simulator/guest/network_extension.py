@@ -50,6 +50,7 @@ class NetworkExtension:
     def __init__(self, guest: MacGuest) -> None:
         self._guest = guest
         self.configurations: list[Configuration] = []
+        self._saving = asyncio.Lock()
 
     def load(self) -> None:
         """Read what earlier boots saved."""
@@ -72,11 +73,19 @@ class NetworkExtension:
     async def save(
         self, client: GuestProcess, app_name: str, app_identifier: str, kind: str, name: str, provider: str
     ) -> Configuration:
-        """Save a configuration; the user is asked once, an unchanged one is not asked for again.
+        """Save a configuration; the user is asked once, an unchanged one is not asked for again. One at a time: who
+        comes second meets what the first has saved.
 
         Raises:
             ConfigurationError: Refused by the user, or the store failed.
         """
+        async with self._saving:
+            return await self._save(
+                client, app_name, Configuration(name, kind, app_identifier, provider, str(uuid.uuid4()).upper())
+            )
+
+    async def _save(self, client: GuestProcess, app_name: str, configuration: Configuration) -> Configuration:
+        name = configuration.name
         guest = self._guest
         helper = guest.daemon("nehelper")
         guest.log.emit(client, "Sending load command to nehelper", subsystem="com.apple.networkextension")
@@ -87,15 +96,8 @@ class NetworkExtension:
             raise ConfigurationError(
                 'Error Domain=NEVPNErrorDomain Code=5 "permission denied" UserInfo={NSLocalizedDescription=permission denied} failed to make changes in SCPreferences'
             )
-        known = next(
-            (
-                item
-                for item in self.configurations
-                if (item.name, item.kind, item.app_identifier, item.provider) == (name, kind, app_identifier, provider)
-            ),
-            None,
-        )
-        if known is not None:
+        known = self.find(name)
+        if known is not None and _same(known, configuration):
             guest.log.emit(
                 helper, f"Configuration {name} is unchanged, not saved", subsystem="com.apple.networkextension"
             )
@@ -106,7 +108,7 @@ class NetworkExtension:
             f"Saving configuration {name} with existing signature (null)",
             subsystem="com.apple.networkextension",
         )
-        answer = await self._ask(kind, app_name)
+        answer = await self._ask(configuration.kind, app_name)
         if answer != "Allow":
             guest.log.emit(
                 helper, f"User denied configuration {name}", subsystem="com.apple.networkextension", level="Error"
@@ -114,7 +116,6 @@ class NetworkExtension:
             raise ConfigurationError(
                 'Error Domain=NEVPNErrorDomain Code=5 "permission denied" UserInfo={NSLocalizedDescription=permission denied}'
             )
-        configuration = Configuration(name, kind, app_identifier, provider, str(uuid.uuid4()).upper())
         self.configurations = [item for item in self.configurations if item.name != name] + [configuration]
         self._store()
         guest.log.emit(
@@ -152,9 +153,7 @@ class NetworkExtension:
         configuration = self.find(name)
         if configuration is None:
             raise ConfigurationError('Error Domain=NEVPNErrorDomain Code=1 "configuration is invalid"')
-        session = (
-            f"{KINDS[configuration.kind][2]}[Primary Tunnel:{configuration.name}:{configuration.service_id}:(null)]"
-        )
+        session = _session(configuration)
         self._session_log(f"{session}: Received a start command from {client.name}[{client.pid}]")
         if configuration.status in (CONNECTED, CONNECTING) and self._provider(configuration) is not None:
             self._session_log(
@@ -179,8 +178,13 @@ class NetworkExtension:
             self._session_log(f"{session}: State timer (60 seconds) fired", "Error")
             configuration.status = DISCONNECTED
             return
-        provider = self._provider(configuration)
-        if provider is None:
+        provider = await self._provider_up(configuration)
+        crashing = (
+            guest.faults.active("extension-crash") is not None
+        )  # it dies while it starts: never a moment connected
+        if configuration.status != CONNECTING:
+            return
+        if provider is None or crashing:
             self._session_log(f"{session}: status changed to disconnected, last stop reason Plugin failed", "Error")
             configuration.status = DISCONNECTED
             return
@@ -199,9 +203,7 @@ class NetworkExtension:
         """Stop its tunnel."""
         if configuration.status != DISCONNECTED:
             configuration.status = DISCONNECTED
-            session = (
-                f"{KINDS[configuration.kind][2]}[Primary Tunnel:{configuration.name}:{configuration.service_id}:(null)]"
-            )
+            session = _session(configuration)
             self._session_log(f"{session}: status changed to disconnected, last stop reason None")
 
     def provider_gone(self, identifier: str) -> None:
@@ -210,11 +212,30 @@ class NetworkExtension:
             if configuration.provider == identifier:
                 self.stop(configuration)
 
+    def provider_died(self, identifier: str) -> None:
+        """An extension's process died by itself: its running sessions start anew with the process that launchd starts
+        (assumed: the posted logs do not show this).
+        """
+        for configuration in self.configurations:
+            if configuration.provider == identifier and configuration.status != DISCONNECTED:
+                self.stop(configuration)
+                configuration.status = CONNECTING
+                self._guest.spawn(self._connect(configuration, _session(configuration)))
+
     def forget(self, identifier: str) -> None:
         """The extension was uninstalled: its configurations go too."""
         self.provider_gone(identifier)
         self.configurations = [item for item in self.configurations if item.provider != identifier]
         self._store()
+
+    async def _provider_up(self, configuration: Configuration) -> GuestProcess | None:
+        """The provider's process, given launchd a while to start it."""
+        for _ in range(20):
+            provider = self._provider(configuration)
+            if provider is not None:
+                return provider
+            await asyncio.sleep(RELAUNCH_SECONDS / 2)
+        return None
 
     def _provider(self, configuration: Configuration) -> GuestProcess | None:
         for entry in self._guest.sysextd.database.live(configuration.provider):
@@ -286,7 +307,7 @@ class Extensions:
         was = process.on_end
 
         def ended(signal: int) -> None:
-            guest.network.provider_gone(entry.identifier)
+            guest.network.provider_died(entry.identifier)
             if was is not None:
                 was(signal)
 
@@ -331,6 +352,15 @@ class Extensions:
             team=entry.team,
             at_exec=True,
         )
+
+
+def _session(configuration: Configuration) -> str:
+    """A session as nesessionmanager names it."""
+    return f"{KINDS[configuration.kind][2]}[Primary Tunnel:{configuration.name}:{configuration.service_id}:(null)]"
+
+
+def _same(one: Configuration, other: Configuration) -> bool:
+    return (one.kind, one.app_identifier, one.provider) == (other.kind, other.app_identifier, other.provider)
 
 
 def _slice_uuid(entry: Entry) -> str:

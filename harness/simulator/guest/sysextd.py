@@ -100,6 +100,7 @@ class Sysextd:
             if not entry.live or app_gone:
                 if app_gone and entry.live:
                     self._advance(entry, "uninstalling")
+                    self._guest.network.forget(entry.identifier)
                 self.database.remove(entry)
             elif entry.state == ENABLING:
                 self._advance(entry, ENABLED)
@@ -403,6 +404,8 @@ class Sysextd:
 
     async def _retire(self, old: Entry) -> None:
         """The old version ends; its leftover waits for a reboot."""
+        for waiter in old.waiters:
+            self._fail(waiter, SystemExtensionError(12, "Request superseded"))
         self._advance(old, "terminating_for_upgrade")
         self._unlaunch(old)
         self._save()

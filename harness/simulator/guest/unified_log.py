@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import random
 import uuid
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,7 +60,7 @@ class LogRecord:
 
     def as_json(self) -> dict[str, Any]:
         """The record with Apple's keys in Apple's order."""
-        program_counter = (hash((self.sender_path, self.message[:20])) & 0xFFFFF) or 1
+        program_counter = (zlib.crc32(f"{self.sender_path}{self.message[:20]}".encode()) & 0xFFFFF) or 1
         sender_uuid = image_uuid(self.sender_path)
         return {
             "timezoneName": "",
@@ -92,6 +94,7 @@ def timestamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f%z")
 
 
+@functools.lru_cache(maxsize=1000)
 def image_uuid(path: str) -> str:
     """A UUID that belongs to an image path: always the same one for the same path."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, "file://" + path)).upper()
