@@ -17,12 +17,11 @@ from harness.formats.failures import FormatError, excerpt
 MAX_TEXT = 32 * 1024 * 1024
 PANIC_TYPES = frozenset({"210"})
 """`bug_type` of a kernel panic; 309 and 109 are crashes, 298 jetsam, 288 a stackshot."""
-_FIELD = re.compile(r"^([A-Z][A-Za-z/ ]{1,40}?):[ \t]+(.*?)[ \t]*$", re.MULTILINE)
+_FIELD = re.compile(r"^([A-Z][A-Za-z/ ]{1,40}?):[ \t]+(.*)$", re.MULTILINE)
 _PANIC = re.compile(r"^panic\(cpu \d+ caller 0x[0-9a-fA-F]+\):.*", re.MULTILINE)
 # At most two blanks of indentation: the body's own values, not those of its threads and images.
 _SCALAR = re.compile(r'^ {0,2}"(\w{1,60})"\s*:\s*("(?:[^"\\\n]|\\.){0,8000}(?:"|\\?\s*\Z)|-?\d{1,20})', re.MULTILINE)
 _NAMED = re.compile(r"^(.*?)\s*\[(\d{1,10})\]$")
-_PAIR = re.compile(r"^(.*?)\s*\((.*)\)$")
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def _text(text: str) -> CrashReport | None:
     head = text[:20_000]
     fields: dict[str, str] = {}
     for match in _FIELD.finditer(head):
-        fields.setdefault(match.group(1).strip(), match.group(2))
+        fields.setdefault(match.group(1).strip(), match.group(2)[:1000].strip())
     if "Process" not in fields or not {"Exception Type", "Date/Time", "Identifier"} & fields.keys():
         return None
     named = _NAMED.match(fields["Process"])

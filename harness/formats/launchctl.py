@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 MAX_TEXT = 8 * 1024 * 1024
 _MISSING = re.compile(r"Could not find (?:service|domain)|service not found", re.IGNORECASE)
-_OPEN = re.compile(r"^(.{0,1000}?)\s*=\s*\{$")
 _NUMBER = re.compile(r"^-?\d{1,18}")
 _HEAD = re.compile(r"^((?:gui|user|login|pid|session)/\d+|system)/(.+)$")
 _SERVICE = re.compile(r"^(\d+|-)\s+(\S+)\s+(\S.*)$")
@@ -154,8 +153,8 @@ def _parse(text: str) -> _Block:
         if line == "}":
             if len(stack) > 1:
                 stack.pop().closed = True
-        elif opening := _OPEN.match(line):
-            block = _Block(opening.group(1).strip().strip('"'))
+        elif line.endswith("{") and line[:-1].rstrip().endswith("="):
+            block = _Block(line[:-1].rstrip()[:-1].strip().strip('"'))
             here.blocks.append(block)
             if len(stack) < MAX_DEPTH:
                 stack.append(block)

@@ -14,7 +14,6 @@ MAX_TEXT = 1024 * 1024
 MAX_NAME = 500
 _START = re.compile(r"^\s*(\*?)\s*\(([A-Za-z ]{1,30})\)\s+(.*)$")
 _ID = re.compile(r"^([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})\s+(.*)$")
-_END = re.compile(r"^(.*?)\s*\[([^\[\]]{0,300})\]\s*$")
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,9 @@ def parse_nc_list(text: str) -> tuple[NetworkConfiguration, ...]:
         if match := _ID.match(rest):
             service_id, rest = match.group(1).upper(), match.group(2)
         kind = ""
-        if match := _END.match(rest):
-            rest, kind = match.group(1), match.group(2)
+        rest = rest.rstrip()
+        if rest.endswith("]") and "[" in rest:
+            rest, _, kind = rest[:-1].rpartition("[")
         first, last = rest.find('"'), rest.rfind('"')
         name = rest[first + 1 : last] if 0 <= first < last else rest.strip()
         found.append(

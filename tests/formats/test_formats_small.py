@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import plistlib
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.formats import FormatError
+from harness.formats.crash import parse_crash_report
+from harness.formats.launchctl import parse_launchctl_print, parse_launchctl_services
+from harness.formats.listing import parse_listing
 from harness.formats.network import parse_nc_list, parse_nc_status
 from harness.formats.system import (
     PS_COLUMNS,
@@ -158,3 +162,21 @@ def test_any_text(text: str) -> None:
         parse_hdiutil_attach(text.encode("utf-8", "surrogatepass"))
     except FormatError as error:
         assert error.seen
+
+
+@pytest.mark.timeout(20)
+def test_no_text_takes_forever() -> None:
+    """What would drive a careless pattern into trying everything: long runs of blanks, brackets and braces."""
+    for piece in (" ", "[", "= {", "* (A) ", "Abc: ", "\t*", "a (", '"', "(1/1) ["):
+        text = piece * (400_000 // len(piece))
+        for form in (text, f"Process: x{text}", f"* (A) {text}", f"{text}\n" * 2, text.replace("A", "\n")):
+            parse_nc_list(form)
+            parse_ps(form)
+            parse_sysctl(form)
+            parse_installer(form)
+            parse_csrutil(form)
+            parse_listing(form)
+            parse_launchctl_print(form)
+            parse_launchctl_services(form)
+            with contextlib.suppress(FormatError):
+                parse_crash_report(form)
