@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from harness.simulator.display.canvas import Box, Canvas
 from harness.simulator.display.theme import Theme
@@ -24,8 +25,10 @@ def wording(alert: Alert, generation: int) -> tuple[str, str]:
         if generation < 15:
             return (
                 "System Extension Blocked",
-                (f"The application {app} tried to load new system extension(s). If you want to enable these extensions, "
-                "open Privacy & Security in System Settings."),
+                (
+                    f"The application {app} tried to load new system extension(s). If you want to enable these extensions, "
+                    "open Privacy & Security in System Settings."
+                ),
             )
         kind = _KINDS.get(alert.extension_kind, "network")
         body = "You can enable this extension in Login Items & Extensions."
@@ -197,9 +200,8 @@ class PasswordSheet(Window):
                 canvas, theme, focused=index == self.focus, placeholder="Password" if entry.secret else "User Name"
             )
         bottom = y1 - 40
-        self.button(
-            canvas, theme, (x0 + 16, bottom, centre - 4, bottom + 26), "Cancel", lambda: self.done(False), cancel=True
-        )
+        refuse = partial(self.done, False)  # noqa: FBT003 - the answer itself
+        self.button(canvas, theme, (x0 + 16, bottom, centre - 4, bottom + 26), "Cancel", refuse, cancel=True)
         self.button(
             canvas, theme, (centre + 4, bottom, x1 - 16, bottom + 26), "Modify Settings", self._confirm, default=True
         )

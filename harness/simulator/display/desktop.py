@@ -124,6 +124,7 @@ class Desktop:
         self._base: Image.Image | None = None
         self._minute = ""
         self._clock: asyncio.TimerHandle | None = None
+        self._watching = False
         self.framebuffer: NDArray[np.uint8] = np.zeros((BOOT_SIZE[1], BOOT_SIZE[0], 4), np.uint8)
 
     @property
@@ -298,6 +299,7 @@ class Desktop:
         self._settings.go(page, sheet)
         self._key = self._settings
         self._paint()
+        self._watch_model()
         self.journal.write("settings-drawn", page=page, sheet=sheet)
 
     def _ask(self, pane: str, then: Callable[[], None]) -> None:
@@ -321,6 +323,30 @@ class Desktop:
         )
         self._key = self._sheet
         self.journal.write("password-asked", pane=pane)
+
+    def _watch_model(self) -> None:
+        """While Settings is open, draw again when the guest's extensions change behind it."""
+        if self._settings is None or self.model is None or self._watching:
+            return
+        seen = list(self.model.extensions())
+
+        def look() -> None:
+            nonlocal seen
+            self._watching = False
+            if self._settings is None or self.model is None:
+                return
+            now = list(self.model.extensions())
+            if now != seen:
+                seen = now
+                self._paint()
+            again()
+
+        def again() -> None:
+            with contextlib.suppress(RuntimeError):  # drawn without a loop: nothing changes behind it
+                asyncio.get_running_loop().call_later(0.2, look)
+                self._watching = True
+
+        again()
 
     def _stack(self) -> list[Window]:
         below: list[Window | None] = [self._settings, self._sheet]
