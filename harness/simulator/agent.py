@@ -7,6 +7,7 @@ gRPC error when the agent is not there (vanilla images, or before the console lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -142,7 +143,8 @@ def call_agent(folder: Path, argv: Sequence[str], *, interactive: bool) -> int:
         if interactive:
             threading.Thread(target=_pump_stdin, args=(connection,), daemon=True).start()
         else:
-            connection.sendall(_HEAD.pack(b"i", 0))
+            with contextlib.suppress(OSError):  # it may have ended by now
+                connection.sendall(_HEAD.pack(b"i", 0))
         stream = connection.makefile("rb")
         while True:
             head = stream.read(_HEAD.size)

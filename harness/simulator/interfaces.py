@@ -219,9 +219,10 @@ class Power(Protocol):
 
 
 class Guest(Protocol):
-    """The operating system inside, as the runner sees it."""
+    """The operating system inside, as the runner sees it. It is also the `CommandRunner` of its shells."""
 
     macos: MacOSVersion
+    disk: Disk
 
     async def boot(self) -> None:
         """From power-on to the desktop; returns when the console user is there. A hung boot never returns."""

@@ -13,13 +13,14 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.simulator.addresses import LEASE_SECONDS, Forwards, Lease, Leases, address_of, reserve_port
-from harness.simulator.agent import AgentDoor
+from harness.simulator.agent import AGENT_PATH, NO_AGENT, AgentDoor
 from harness.simulator.disk import GuestDisk, make_skeleton
 from harness.simulator.faults import number
 from harness.simulator.interfaces import CommandIO, Display, Guest, MacOSVersion
 from harness.simulator.journal import FileJournal
+from harness.simulator.posix.base import locate
 from harness.simulator.settings import SimSettings, parse_display
-from harness.simulator.ssh import Door
+from harness.simulator.ssh import Door, login_environment
 from harness.simulator.store import STATE_FILE, VM, Store
 from harness.simulator.words import passphrase
 
@@ -74,7 +75,7 @@ class Machine:
             resume=self.options["resume"],
         )
         early = loop.create_future()
-        loop.add_signal_handler(signal.SIGINT, lambda: early.done() or early.set_result(None))
+        loop.add_signal_handler(signal.SIGINT, early.cancel)
         try:
             size, scale = self._display_size()
             await self._build(size, scale)
@@ -167,7 +168,7 @@ class Machine:
     async def _freeze_later(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         self.journal.write("fault", code="env-vnc-freeze")
-        self.display.freeze(True)
+        self.display.freeze(True)  # noqa: FBT003 - see interfaces.Display
 
     def _power_cut(self) -> None:
         self.journal.write("power-cut")
@@ -175,8 +176,7 @@ class Machine:
             task.cancel()
         self.door.shut()
         self._port_holder.close()
-        for port in (22,):
-            self.forwards.clear(self.ip, port)
+        self.forwards.clear(self.ip, 22)
         for name in ("control.sock", "sim/agent-up", "sim/started"):
             (self.vm.folder / name).unlink(missing_ok=True)
         self.journal.close()
@@ -315,7 +315,7 @@ class Machine:
     async def _agent_execute(self, argv: list[str], stdin: asyncio.StreamReader, send: Any) -> int:
         user = getattr(self.guest, "console_user", None)
         if not self.vm.facts.agent or not user:
-            await send(b"!", _no_agent().encode())
+            await send(b"!", NO_AGENT.encode())
             return 1
 
         async def stdout(data: bytes) -> None:
@@ -324,20 +324,13 @@ class Machine:
         async def stderr(data: bytes) -> None:
             await send(b"e", data)
 
-        from harness.simulator.ssh import login_environment
-
-        io = CommandIO(stdin, stdout, stderr, user, f"/Users/{user}", login_environment(user))
-        code = await self.guest.execute(argv, io)
-        if code == 127:
+        environment = login_environment(user) | {"PATH": AGENT_PATH}
+        io = CommandIO(stdin, stdout, stderr, user, f"/Users/{user}", environment)
+        if locate(self.guest, argv[0], io.cwd, AGENT_PATH) is None:
             said = f'Error: unknown (2): exec: "{argv[0]}": executable file not found in $PATH'
             await send(b"!", said.encode())
-        return code
-
-
-def _no_agent() -> str:
-    from harness.simulator.agent import NO_AGENT
-
-    return NO_AGENT
+            return 1
+        return await self.guest.execute(argv, io)
 
 
 def _journal_path(vm: VM, settings: SimSettings) -> Path:

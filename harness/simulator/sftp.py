@@ -1,3 +1,4 @@
+# ruff: noqa: PTH108, PTH102, PTH106, PTH104, PTH105, PTH115, PTH116, PTH211 - names are bytes here, as SFTP has them
 """SFTP into the machine's disk: every name goes through `GuestDisk`, writes honour a full disk and the user's rights."""
 
 from __future__ import annotations

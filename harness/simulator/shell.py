@@ -13,10 +13,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.simulator import shell_syntax as syntax
+from harness.simulator import shell_tree as tree
+from harness.simulator import shell_words
 from harness.simulator.disk import may_write
 from harness.simulator.interfaces import CommandIO, CommandRunner, Disk
-from harness.simulator.shell_expand import ExpansionError, Expander
+from harness.simulator.shell_expand import Expander, ExpansionError
+from harness.simulator.shell_syntax import Parser
 from harness.simulator.streams import Pipe, Writer, file_reader, file_writer, nowhere, reader_of
 
 Background = set["asyncio.Task[Any]"]
@@ -70,16 +72,16 @@ async def run_script(
         keep: Directory and variables go back into `io` (an interactive shell, line by line).
     """
     try:
-        tree = syntax.Parser(text, dialect).parse()
-    except (syntax.ParseError, RecursionError) as error:
-        message = str(error) if isinstance(error, syntax.ParseError) else "parse error: nested too deeply"
+        script = Parser(text, dialect).parse()
+    except (shell_words.ParseError, RecursionError) as error:
+        message = str(error) if isinstance(error, shell_words.ParseError) else "parse error: nested too deeply"
         if dialect == "zsh":
             await io.stderr(f"{name}:1: {message}\n".encode("utf-8", "surrogateescape"))
             return 1
         await io.stderr(f"{name}: -c: line 0: syntax error: {message}\n".encode("utf-8", "surrogateescape"))
         return 2
     shell = Shell(runner, io, dialect=dialect, name=name, arguments=list(arguments), background=background)
-    code = await shell.run(tree)
+    code = await shell.run(script)
     if keep:
         io.cwd = shell.cwd
         io.environment.update({name: shell.variables[name] for name in shell.exported if name in shell.variables})
@@ -106,7 +108,7 @@ class Shell:
         self.arguments: list[str] = arguments or []
         self.variables: dict[str, str] = dict(io.environment)
         self.exported: set[str] = set(io.environment)
-        self.functions: dict[str, syntax.Group] = {}
+        self.functions: dict[str, tree.Group] = {}
         self.cwd = io.cwd
         self.status = 0
         self.last_background = ""
@@ -117,7 +119,7 @@ class Shell:
         self.background: Background = background if background is not None else set()
         self.pid = str(_spawn_pid(runner))
         self._guarded = 0
-        self._substituted: int | None = None
+        self._substituted = 0
         self._open: list[Any] = []
 
     def fork(self) -> Shell:
@@ -181,7 +183,7 @@ class Shell:
         return locate(self.runner, name, self.cwd, self.variables.get("PATH", ""))
 
     def _expander(self, io: CommandIO) -> Expander:
-        async def capture(body: syntax.Block) -> str:
+        async def capture(body: tree.Block) -> str:
             chunks: list[bytes] = []
             size = 0
 
@@ -201,12 +203,12 @@ class Shell:
 
     # --- running
 
-    async def run(self, tree: syntax.Block, io: CommandIO | None = None) -> int:
+    async def run(self, script: tree.Block, io: CommandIO | None = None) -> int:
         """Run a whole script (or subshell) to its end; its exit code."""
         io = io or self.io
         try:
             try:
-                code = await self.block(tree, io)
+                code = await self.block(script, io)
             except ExitShell as leaving:
                 code = leaving.code
             except Leave as leaving:
@@ -220,7 +222,7 @@ class Shell:
                 trap, self.exit_trap = self.exit_trap, ""
                 self.status = code
                 with contextlib.suppress(ExitShell, Leave):
-                    await self.block(syntax.Parser(trap, self.dialect).parse(), io)
+                    await self.block(Parser(trap, self.dialect).parse(), io)
             return code
         finally:
             for closing in self._open:
@@ -232,7 +234,7 @@ class Shell:
         with contextlib.suppress(BrokenPipeError):
             await io.stderr((where + text + "\n").encode("utf-8", "surrogateescape"))
 
-    async def block(self, block: syntax.Block, io: CommandIO) -> int:
+    async def block(self, block: tree.Block, io: CommandIO) -> int:
         """Run a list of commands in this very shell."""
         for item in block.items:
             if item.background:
@@ -242,7 +244,7 @@ class Shell:
                 self.status = await self._and_or(item, io)
         return self.status
 
-    async def _and_or(self, item: syntax.AndOr, io: CommandIO) -> int:
+    async def _and_or(self, item: tree.AndOr, io: CommandIO) -> int:
         last = len(item.parts) - 1
         for number, (operator, pipeline) in enumerate(item.parts):
             if (operator == "&&" and self.status != 0) or (operator == "||" and self.status == 0):
@@ -257,17 +259,17 @@ class Shell:
                 raise ExitShell(self.status)
         return self.status
 
-    def _start(self, item: syntax.AndOr, io: CommandIO) -> None:
+    def _start(self, item: tree.AndOr, io: CommandIO) -> None:
         child = self.fork()
         # A job in the background does not read the shell's input
         child_io = _with(io, stdin=reader_of(b""))
-        body = syntax.Block((syntax.AndOr(item.parts),))
+        body = tree.Block((tree.AndOr(item.parts),))
         task = asyncio.get_running_loop().create_task(child.run(body, child_io))
         process = _spawn(self.runner, io.user, task)
         pid = str(process.pid) if process is not None else str(10000 + len(_KEPT))
         _KEPT.add(task)
         holders = {id(self.io.stdout), id(self.io.stderr)}
-        if _keeps_streams(item, io, holders):
+        if tree.keeps_streams(item) and {id(io.stdout), id(io.stderr)} & holders:
             self.background.add(task)
         self.jobs.append((pid, task))
         self.last_background = pid
@@ -282,14 +284,14 @@ class Shell:
 
         task.add_done_callback(ended)
 
-    async def _pipeline(self, pipeline: syntax.Pipeline, io: CommandIO) -> int:
+    async def _pipeline(self, pipeline: tree.Pipeline, io: CommandIO) -> int:
         if len(pipeline.parts) == 1:
             code = await self.node(pipeline.parts[0], io)
         else:
             code = await self._piped(pipeline, io)
         return int(not code) if pipeline.negated else code
 
-    async def _piped(self, pipeline: syntax.Pipeline, io: CommandIO) -> int:
+    async def _piped(self, pipeline: tree.Pipeline, io: CommandIO) -> int:
         pipes = [Pipe() for _ in pipeline.parts[1:]]
         count = len(pipeline.parts)
 
@@ -327,11 +329,11 @@ class Shell:
             return next((code for code in reversed(codes) if code), 0)
         return codes[-1]
 
-    async def node(self, node: syntax.Node, io: CommandIO) -> int:
+    async def node(self, node: tree.Node, io: CommandIO) -> int:
         """Run one command of any kind."""
-        if isinstance(node, syntax.Simple):
+        if isinstance(node, tree.Simple):
             return await self._simple(node, io)
-        if isinstance(node, syntax.Function):
+        if isinstance(node, tree.Function):
             self.functions[node.name] = node.body
             return 0
         closers: list[Callable[[], object]] = []
@@ -346,18 +348,18 @@ class Shell:
             for close in closers:
                 close()
 
-    async def _compound(self, node: syntax.Node, io: CommandIO) -> int:
-        if isinstance(node, syntax.Group):
+    async def _compound(self, node: tree.Node, io: CommandIO) -> int:
+        if isinstance(node, tree.Group):
             if not node.subshell:
                 return await self.block(node.body, io)
             child = self.fork()
             return await child.run(node.body, io)
-        if isinstance(node, syntax.If):
+        if isinstance(node, tree.If):
             for condition, body in node.clauses:
                 if await self._condition(condition, io) == 0:
                     return await self.block(body, io)
             return await self.block(node.otherwise, io) if node.otherwise else 0
-        if isinstance(node, syntax.Loop):
+        if isinstance(node, tree.Loop):
             code = 0
             while (await self._condition(node.condition, io) == 0) != node.negated:
                 go_on, code = await self._turn(node.body, io)
@@ -365,7 +367,7 @@ class Shell:
                     break
                 await asyncio.sleep(0)
             return code
-        if isinstance(node, syntax.For):
+        if isinstance(node, tree.For):
             code = 0
             words = self.arguments if node.words is None else await self._expander(io).words(node.words)
             for word in list(words):
@@ -374,10 +376,10 @@ class Shell:
                 if not go_on:
                     break
             return code
-        assert isinstance(node, syntax.Case)
+        assert isinstance(node, tree.Case)
         return await self._case(node, io)
 
-    async def _case(self, node: syntax.Case, io: CommandIO) -> int:
+    async def _case(self, node: tree.Case, io: CommandIO) -> int:
         import re
 
         expander = self._expander(io)
@@ -389,14 +391,14 @@ class Shell:
                     return await self.block(body, io)
         return 0
 
-    async def _condition(self, block: syntax.Block, io: CommandIO) -> int:
+    async def _condition(self, block: tree.Block, io: CommandIO) -> int:
         self._guarded += 1
         try:
             return await self.block(block, io)
         finally:
             self._guarded -= 1
 
-    async def _turn(self, body: syntax.Block, io: CommandIO) -> tuple[bool, int]:
+    async def _turn(self, body: tree.Block, io: CommandIO) -> tuple[bool, int]:
         """One turn of a loop: whether to go on, and the status."""
         try:
             return True, await self.block(body, io)
@@ -410,11 +412,11 @@ class Shell:
 
     # --- simple commands
 
-    async def _simple(self, node: syntax.Simple, io: CommandIO) -> int:
+    async def _simple(self, node: tree.Simple, io: CommandIO) -> int:
         from harness.simulator.shell_builtins import BUILTINS
 
         expander = self._expander(io)
-        self._substituted = None
+        self._substituted = 0
         words = await expander.words(node.words)
         if "xtrace" in self.options and words:
             await io.stderr(("+ " + " ".join(words) + "\n").encode("utf-8", "surrogateescape"))
@@ -430,7 +432,7 @@ class Shell:
             if not words:
                 for name, value in values:
                     self.put(name, value)
-                return self._substituted or 0
+                return self._substituted
             if permanent:
                 self.io = inner
                 io.stdin, io.stdout, io.stderr = inner.stdin, inner.stdout, inner.stderr
@@ -462,7 +464,7 @@ class Shell:
             return 141
 
     async def _call(
-        self, function: syntax.Group, arguments: list[str], values: list[tuple[str, str]], io: CommandIO
+        self, function: tree.Group, arguments: list[str], values: list[tuple[str, str]], io: CommandIO
     ) -> int:
         saved, self.arguments = self.arguments, arguments
         for name, value in values:
@@ -479,7 +481,7 @@ class Shell:
     # --- redirections
 
     async def _redirected(
-        self, redirects: tuple[syntax.Redirect, ...], io: CommandIO, closers: list[Callable[[], object]]
+        self, redirects: tuple[tree.Redirect, ...], io: CommandIO, closers: list[Callable[[], object]]
     ) -> CommandIO:
         if not redirects:
             return io
@@ -525,7 +527,7 @@ class Shell:
                 raise RedirectError(self._why(target, "is a directory"))
             reader, task = file_reader(path)
         except OSError as error:
-            raise RedirectError(self._why(target, os.strerror(error.errno or 2))) from None
+            raise RedirectError(self._why(target, _reason(error))) from None
         if task is not None:
             closers.append(task.cancel)
         return reader
@@ -550,7 +552,7 @@ class Shell:
             if not existed:
                 path.chmod(0o666 & ~self.umask)
         except OSError as error:
-            raise RedirectError(self._why(target, os.strerror(error.errno or 2))) from None
+            raise RedirectError(self._why(target, _reason(error))) from None
         closers.append(file.close)
         return file_writer(self.disk, file)
 
@@ -558,6 +560,10 @@ class Shell:
         if self.dialect == "zsh":
             return f"{reason[0].lower()}{reason[1:]}: {target}"
         return f"{target}: {reason[0].upper()}{reason[1:]}"
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 async def _closed(_data: bytes) -> None:
@@ -574,23 +580,6 @@ def _with(
     return CommandIO(
         stdin or io.stdin, stdout or io.stdout, stderr or io.stderr, io.user, io.cwd, io.environment, io.tty
     )
-
-
-def _keeps_streams(item: syntax.AndOr, io: CommandIO, holders: set[int]) -> bool:
-    """Whether a background job still holds the session's output (then sshd waits for it)."""
-    if not {id(io.stdout), id(io.stderr)} & holders:
-        return False
-    nodes = [node for _, pipeline in item.parts for node in pipeline.parts]
-    for node in nodes:
-        if isinstance(node, syntax.Function):
-            continue
-        operators = {(redirect.fd, redirect.op) for redirect in node.redirects}
-        both = any(op in ("&>", "&>>") for _, op in operators)
-        out = any(fd == 1 and op.startswith(">") for fd, op in operators)
-        err = any(fd == 2 and op.startswith(">") for fd, op in operators)
-        if not both and not (out and err):
-            return True
-    return False
 
 
 def _spawn(runner: CommandRunner, user: str, task: asyncio.Task[Any]) -> Any:

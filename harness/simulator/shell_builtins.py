@@ -1,3 +1,4 @@
+# ruff: noqa: ARG001 - all commands have one signature
 """The shell's own commands: those that change the shell itself. The rest are programs of `posix/`."""
 
 from __future__ import annotations
@@ -7,9 +8,10 @@ import contextlib
 import re
 from collections.abc import Awaitable, Callable
 
-from harness.simulator import shell_syntax as syntax
+from harness.simulator import shell_words
 from harness.simulator.interfaces import CommandIO
 from harness.simulator.shell import ExitShell, Leave, Shell
+from harness.simulator.shell_syntax import Parser
 
 Builtin = Callable[[Shell, CommandIO, list[str]], Awaitable[int]]
 
@@ -61,7 +63,7 @@ async def pwd(shell: Shell, io: CommandIO, argv: list[str]) -> int:
 
 
 async def echo(shell: Shell, io: CommandIO, argv: list[str]) -> int:
-    """zsh reads backslashes unless `-E`; bash only with `-e`."""
+    """In zsh it reads backslashes unless `-E`, in bash only with `-e`."""
     words = argv[1:]
     newline, escapes = True, shell.dialect == "zsh"
     while words and re.fullmatch(r"-[neE]+", words[0]):
@@ -87,7 +89,7 @@ async def export(shell: Shell, io: CommandIO, argv: list[str]) -> int:
         return 0
     for word in words:
         name, equals, value = word.partition("=")
-        if not syntax.NAME.fullmatch(name):
+        if not shell_words.NAME.fullmatch(name):
             await shell.complain(io, f"{argv[0]}: not valid in this context: {name}")
             return 1
         if equals:
@@ -100,7 +102,7 @@ async def assign(shell: Shell, io: CommandIO, argv: list[str]) -> int:
     """`local`, `readonly`, `typeset` without options: sets variables (of the whole shell)."""
     for word in argv[1:]:
         name, _, value = word.partition("=")
-        if not syntax.NAME.fullmatch(name):
+        if not shell_words.NAME.fullmatch(name):
             await shell.complain(io, f"{argv[0]}: not valid in this context: {word}")
             return 1
         shell.put(name, value)
@@ -143,7 +145,7 @@ async def set_(shell: Shell, io: CommandIO, argv: list[str]) -> int:
 
 
 async def setopt(shell: Shell, io: CommandIO, argv: list[str]) -> int:
-    """zsh's names for options; those that change how words are read are refused, not ignored."""
+    """Zsh's names for options; those that change how words are read are refused, not ignored."""
     for word in argv[1:]:
         name = word.replace("_", "").lower()
         if name not in OPTION_NAMES:
@@ -213,12 +215,12 @@ async def read(shell: Shell, io: CommandIO, argv: list[str]) -> int:
 async def eval_(shell: Shell, io: CommandIO, argv: list[str]) -> int:
     """Run text in this shell."""
     try:
-        tree = syntax.Parser(" ".join(argv[1:]), shell.dialect).parse()
-    except syntax.ParseError as error:
+        script = Parser(" ".join(argv[1:]), shell.dialect).parse()
+    except shell_words.ParseError as error:
         await shell.complain(io, str(error))
         return 1
     shell.status = 0
-    return await shell.block(tree, io)
+    return await shell.block(script, io)
 
 
 async def source(shell: Shell, io: CommandIO, argv: list[str]) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from harness.simulator.interfaces import Disk
-from harness.simulator.shell_syntax import Arith, Block, Lit, Part, Sub, Var, Word
+from harness.simulator.shell_tree import Arith, Block, Lit, Part, Sub, Var, Word
 
 Char = tuple[str, bool]
 """A character and whether it was quoted."""
@@ -24,21 +25,18 @@ class Scope(Protocol):
     """What expansion asks of the shell."""
 
     dialect: str
-    disk: Disk
+    cwd: str
+    arguments: list[str]
 
     @property
-    def cwd(self) -> str:
-        """The working directory."""
+    def disk(self) -> Disk:
+        """The guest's disk."""
 
     def get(self, name: str) -> str | None:
         """A variable or special parameter."""
 
     def put(self, name: str, value: str) -> None:
-        """`${x:=…}`."""
-
-    @property
-    def arguments(self) -> list[str]:
-        """$1…"""
+        """Set a variable (`${x:=…}`)."""
 
     def command_path(self, name: str) -> str | None:
         """Where a command is, for zsh's `=name`."""
@@ -242,9 +240,9 @@ class Expander:
             matched: list[str] = []
             for base in bases:
                 for name in self._list(base):
-                    if (hidden or not name.startswith(".")) and regex.fullmatch(name):
-                        if last or self.scope.disk.path(base + name, self.scope.cwd).is_dir():
-                            matched.append(base + name + slash)
+                    fits = (hidden or not name.startswith(".")) and regex.fullmatch(name)
+                    if fits and (last or self.scope.disk.path(base + name, self.scope.cwd).is_dir()):
+                        matched.append(base + name + slash)
             bases = matched
         return sorted(bases)
 
@@ -283,15 +281,11 @@ def _into_fields(
             while index < len(value) and value[index] in blank:
                 index += 1
         else:
-            current = [*(current or []), (char, False)] if current is None else current
-            if current and current[-1] is not None:
-                end = index
-                while end < len(value) and value[end] not in separators:
-                    end += 1
-                if current == [(char, False)]:
-                    current = []
-                current += [(c, False) for c in value[index:end]]
-                index = end
+            end = index
+            while end < len(value) and value[end] not in separators:
+                end += 1
+            current = (current or []) + [(c, False) for c in value[index:end]]
+            index = end
     return current
 
 
@@ -342,7 +336,7 @@ _CLASSES = {"alpha": "A-Za-z", "digit": "0-9", "alnum": "A-Za-z0-9", "space": r"
 
 def _braces(word: Word) -> list[Word]:
     """`a{b,c}d` and `{1..3}`, which are text: before everything else."""
-    for position, part in enumerate(word):
+    for part in word:
         if not isinstance(part, Lit) or part.quoted or "{" not in part.text:
             continue
         # Only braces within one run of plain characters, or spanning other parts, with a comma at their own level
@@ -355,10 +349,9 @@ def _braces(word: Word) -> list[Word]:
         start, end, commas = found
         if commas:
             edges = [start, *commas, end]
-            middles = [atoms[a + 1 : b] for a, b in zip(edges, edges[1:], strict=False)]
+            middles = [atoms[a + 1 : b] for a, b in itertools.pairwise(edges)]
         else:
             middles = [list(text) for text in _range(atoms[start + 1 : end])]
-        del position
         out: list[Word] = []
         for middle in middles:
             out += _braces(_joined([*atoms[:start], *middle, *atoms[end + 1 :]]))
@@ -370,7 +363,8 @@ def _find_brace(atoms: list[Part | str]) -> tuple[int, int, list[int]] | None:
     for start, atom in enumerate(atoms):
         if atom != "{":
             continue
-        depth, commas = 0, []
+        depth = 0
+        commas: list[int] = []
         for index in range(start + 1, len(atoms)):
             inner = atoms[index]
             if inner == "{":
@@ -455,19 +449,19 @@ def arithmetic(text: str, variable: Callable[[str], int]) -> int:
         return tokens[position - 1]
 
     def atom() -> int:
-        token = take()
-        if token == "(":
+        word = take()
+        if word == "(":
             value = choice()
             if take() != ")":
                 raise ExpansionError("bad math expression: ')' expected")
             return value
-        if token in ("-", "+", "!", "~") and token:
+        if word in ("-", "+", "!", "~") and word:
             value = atom()
-            return {"-": -value, "+": value, "!": int(not value), "~": ~value}[token]
-        if token[:1].isdigit():
-            return int(token, 16) if token[:2].lower() == "0x" else int(token)
-        if token[:1].isalpha() or token[:1] == "_":
-            return variable(token)
+            return {"-": -value, "+": value, "!": int(not value), "~": ~value}[word]
+        if word[:1].isdigit():
+            return int(word, 16) if word[:2].lower() == "0x" else int(word)
+        if word[:1].isalpha() or word[:1] == "_":
+            return variable(word)
         raise ExpansionError("bad math expression: operand expected")
 
     def level(number: int) -> int:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
 from asyncssh.stream import SSHServerStreamSession
@@ -28,13 +28,6 @@ MAX_SESSIONS = 10
 VERSION = "OpenSSH_9.9"
 SIGNALS = {"HUP": 1, "INT": 2, "QUIT": 3, "KILL": 9, "TERM": 15, "USR1": 30, "USR2": 31}
 _USER_HOMES = {"root": "/var/root"}
-
-
-class KnowsLogins(Protocol):
-    """The part of a guest that judges passwords."""
-
-    def ssh_login(self, user: str, password: str) -> bool:
-        """Whether that password lets that user in."""
 
 
 def home_of(user: str) -> str:
@@ -115,10 +108,10 @@ class Door:
     def command_began(self) -> None:
         """Tells the fault env-ssh-drop of a command."""
         self._commands += 1
-        if self._drop is not None and "commands" in self._drop.parameters:
-            if self._commands >= number(self._drop, "commands", 1):
-                self._drop = None
-                asyncio.get_running_loop().call_later(0.05, self._drop_now)
+        drop = self._drop
+        if drop is not None and "commands" in drop.parameters and self._commands >= number(drop, "commands", 1):
+            self._drop = None
+            asyncio.get_running_loop().call_later(0.05, self._drop_now)
 
     def _drop_now(self) -> None:
         self.journal.write("fault", code="env-ssh-drop", connections=len(self.connections))
@@ -197,7 +190,7 @@ class _Session(SSHServerStreamSession[bytes]):
     """One channel: a command, a shell, or SFTP."""
 
     def __init__(self, door: Door, server: _Server) -> None:
-        super().__init__(None, self._make_sftp, 3)
+        super().__init__(None, self._make_sftp, 3)  # type: ignore[arg-type]  # it is a server channel
         self._door = door
         self._server = server
         self._user = ""
@@ -300,8 +293,7 @@ class _Session(SSHServerStreamSession[bytes]):
 
     async def _serve(self, command: str | bytes | None) -> None:
         assert self._stdin is not None
-        chan = self._chan
-        assert chan is not None
+        chan = cast("asyncssh.SSHServerChannel[bytes]", self._chan)
         environment = login_environment(self._user)
         peer = chan.get_extra_info("peername") or ("127.0.0.1", 0)
         environment["SSH_CLIENT"] = f"{peer[0]} {peer[1]} 22"
@@ -322,7 +314,8 @@ class _Session(SSHServerStreamSession[bytes]):
             if self._gone:
                 return
             if self._signal:
-                chan.exit_with_signal(next(name for name, n in SIGNALS.items() if n == self._signal), False, "", "")
+                name = next(name for name, n in SIGNALS.items() if n == self._signal)
+                chan.exit_with_signal(name, core_dumped=False)
                 return
         except (BrokenPipeError, ConnectionError):
             code = 141

@@ -70,6 +70,8 @@ def _dispatch(words: list[str]) -> int:
         return EX_USAGE
     except KeyboardInterrupt:
         return 1
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _complain(f"Error: {error}")
         return 1
@@ -79,9 +81,9 @@ def _run(grammar: Grammar, parsed: Parsed) -> int:
     settings = from_environment()
     store = Store.from_environment()
     if grammar.verb == "run":
-        from harness.simulator import run_verb  # the heavy half: an event loop, SSH, a display
+        from harness.simulator.run_verb import run  # the heavy half: an event loop, SSH, a display
 
-        return run_verb.run(store, settings, parsed)
+        return run(store, settings, parsed)
     from harness.simulator import verbs
 
     if grammar.verb not in ("clone", "pull"):

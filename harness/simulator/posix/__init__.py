@@ -6,10 +6,22 @@
 from __future__ import annotations
 
 from harness.simulator.interfaces import Command
-from harness.simulator.posix import archive, files, find, listing, privileges, processes, search, system, text
+from harness.simulator.posix import (
+    archive,
+    conditions,
+    files,
+    find,
+    listing,
+    privileges,
+    processes,
+    search,
+    system,
+    text,
+)
 
 COMMANDS: dict[str, Command] = {
     **text.COMMANDS,
+    **conditions.COMMANDS,
     **files.COMMANDS,
     **listing.COMMANDS,
     **find.COMMANDS,

@@ -181,20 +181,20 @@ async def _create(
             try:
                 readable(runner, io, real)
                 info = archive.gettarinfo(real, arcname=name)
-                if info is None:
-                    return
                 info.uid, info.gid, info.uname, info.gname = 501, 20, "admin", "staff"
                 if info.isreg():
                     with real.open("rb") as file:
                         # in pieces, so that a big file does not stop the machine
-                        archive.fileobj.write(info.tobuf(archive.format, archive.encoding, archive.errors))  # type: ignore[union-attr]
+                        header = info.tobuf(archive.format, archive.encoding, archive.errors)
+                        archive.fileobj.write(header)
+                        archive.offset += len(header) + info.size + -info.size % 512
                         left = info.size
                         while left:
                             data = file.read(min(left, 1 << 20)) or bytes(min(left, 1 << 20))
-                            archive.fileobj.write(data)  # type: ignore[union-attr]
+                            archive.fileobj.write(data)
                             left -= len(data)
                             await push()
-                        archive.fileobj.write(bytes(-info.size % 512))  # type: ignore[union-attr]
+                        archive.fileobj.write(bytes(-info.size % 512))
                 elif info.isdir() or info.issym():
                     archive.addfile(info)
                 if "v" in flags:
@@ -273,7 +273,7 @@ async def _read(
                 return
             target.unlink()
         if member.issym():
-            os.symlink(member.linkname, target)
+            target.symlink_to(member.linkname)
         elif member.islnk():
             source = member_target_of_link(member)
             if source is not None:
@@ -297,7 +297,7 @@ async def _read(
 
     def work() -> None:
         try:
-            with tarfile.open(fileobj=incoming, mode="r|*") as archive:  # type: ignore[call-overload]
+            with tarfile.open(fileobj=incoming, mode="r|*") as archive:
                 for member in archive:
                     if stopped:
                         return
@@ -331,8 +331,10 @@ async def _read(
     try:
         async for data in chunks(runner, io, path):
             await feed(data)  # to the end in any case, as a pipe's writer expects
-    finally:
+    except BaseException:
         stopped = True
+        raise
+    finally:
         with contextlib.suppress(queue.Full):
             while not worker.done() and not incoming.queue.empty():
                 await asyncio.sleep(0.002)

@@ -1,4 +1,5 @@
-"""Commands that change the disk: cp mv rm mkdir rmdir touch ln chmod chown mktemp, and names: basename readlink …"""
+# ruff: noqa: ARG001 - all commands have one signature
+"""Commands that change the disk: cp mv rm mkdir rmdir touch ln chmod chown mktemp, and names: basename, readlink and the like."""
 
 from __future__ import annotations
 
@@ -251,16 +252,16 @@ async def ln(runner: CommandRunner, io: CommandIO, argv: list[str]) -> int:
     source = given.words[0]
     last = given.words[1] if len(given.words) > 1 else source.rsplit("/", 1)[-1]
     place = entry(runner, io, last)
-    if place.is_dir() and not (place.is_symlink() and given.flags & {"n", "h"}):
-        place = host(runner, io, last) / source.rstrip("/").rsplit("/", 1)[-1]
-    elif place.is_symlink() and not given.flags & {"n", "h"} and host(runner, io, last).is_dir():
+    if (place.is_dir() and not (place.is_symlink() and given.flags & {"n", "h"})) or (
+        place.is_symlink() and not given.flags & {"n", "h"} and host(runner, io, last).is_dir()
+    ):
         place = host(runner, io, last) / source.rstrip("/").rsplit("/", 1)[-1]
     guard(runner, io, place)
     if "f" in given and (place.is_symlink() or place.is_file()):
         place.unlink()
     try:
         if "s" in given:
-            os.symlink(source, place)
+            place.symlink_to(source)
         else:
             os.link(host(runner, io, source), place)
     except OSError as error:

@@ -298,7 +298,7 @@ async def find(runner: CommandRunner, io: CommandIO, argv: list[str]) -> int:
             await test(visit)
         if visit.depth < high and not visit.pruned and visit.path.is_dir() and not visit.path.is_symlink():
             try:
-                names = sorted(os.listdir(visit.path))
+                names = sorted(child.name for child in visit.path.iterdir())
             except OSError as error:
                 await warn(io, "find", f"{visit.shown}: {reason(error)}")
                 code = 1

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG001 - all commands have one signature
 """Commands that run others: sudo sh bash zsh env nohup nice xargs time timeout-like helpers, and `su` refused."""
 
 from __future__ import annotations
@@ -205,7 +206,7 @@ async def nohup(runner: CommandRunner, io: CommandIO, argv: list[str]) -> int:
 @command
 async def time(runner: CommandRunner, io: CommandIO, argv: list[str]) -> int:
     """Run a command and print how long it took (`-p` the portable form)."""
-    words = [word for word in argv[1:]]
+    words = argv[1:]
     portable = words[:1] == ["-p"]
     words = words[portable:]
     started = clock.monotonic()

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG001 - all commands have one signature
 """Commands on processes: ps kill pkill pgrep killall. They ask the guest's process table (`runner.processes`)."""
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _CLASSES = {
 
 
 def posix_regex(pattern: str, *, extended: bool) -> str:
-    """A POSIX basic or extended expression as Python's. BSD's `\\d \\w \\s \\b` are kept (its enhanced mode)."""
+    r"""A POSIX basic or extended expression as Python's. BSD's `\d \w \s \b` are kept (its enhanced mode)."""
     parts: list[str] = []
     at = 0
     while at < len(pattern):
@@ -112,7 +112,7 @@ async def grep(runner: CommandRunner, io: CommandIO, argv: list[str]) -> int:
     name = argv[0].rsplit("/", 1)[-1]
     patterns: list[str] = []
     if "e" in given:
-        patterns += [word for word in _all_values(words, "e")]
+        patterns += _all_values(words, "e")
     if "f" in given:
         text = host(runner, io, given.values["f"]).read_text(errors="surrogateescape")
         patterns += text.removesuffix("\n").split("\n")
@@ -132,10 +132,10 @@ async def grep(runner: CommandRunner, io: CommandIO, argv: list[str]) -> int:
     recursive = bool(flags & {"r", "R"})
     paths: list[str] = []
     for word in operands or (["."] if recursive else ["-"]):
-        path = host(runner, io, word) if word != "-" else None
-        if recursive and path is not None and path.is_dir():
-            inner = sorted(item for item in path.rglob("*") if item.is_file() and not item.is_symlink())
-            paths += [f"{word.rstrip('/')}/{item.relative_to(path)}" for item in inner]
+        real = host(runner, io, word) if word != "-" else None
+        if recursive and real is not None and real.is_dir():
+            inner = sorted(item for item in real.rglob("*") if item.is_file() and not item.is_symlink())
+            paths += [f"{word.rstrip('/')}/{item.relative_to(real)}" for item in inner]
         else:
             paths.append(word)
     named = ("H" in flags or len(paths) > 1 or recursive) and "h" not in flags
@@ -294,7 +294,7 @@ def _delimited(text: str, at: int, mark: str) -> tuple[str, int]:
 
 
 def _edits(script: str, *, extended: bool) -> list[_Edit]:
-    edits = []
+    edits: list[_Edit] = []
     at = 0
 
     def blank() -> None:
@@ -360,12 +360,12 @@ def _substituted(edit: _Edit, text: str) -> tuple[str, bool]:
 
     def replaced(match: re.Match[str]) -> str:
         def part(piece: re.Match[str]) -> str:
-            token = piece[0]
-            if token == "&":
+            found = piece[0]
+            if found == "&":
                 return match[0]
-            if token[1:].isdigit():
-                return match[int(token[1:])] or ""
-            return {"n": "\n", "t": "\t"}.get(token[1:], token[1:])
+            if found[1:].isdigit():
+                return match[int(found[1:])] or ""
+            return {"n": "\n", "t": "\t"}.get(found[1:], found[1:])
 
         return re.sub(r"&|\\.", part, edit.replacement, flags=re.DOTALL)
 

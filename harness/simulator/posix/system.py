@@ -1,3 +1,4 @@
+# ruff: noqa: ARG001 - all commands have one signature
 """Small commands about the machine: id whoami uname hostname date pwd which sync clear ping-free uptime."""
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ async def date(runner: CommandRunner, io: CommandIO, argv: list[str]) -> int:
             read_as = words.pop(0)
         elif read_as:
             zone = UTC if utc else _now(runner).tzinfo
-            parsed = datetime.strptime(word, read_as)
+            parsed = datetime.strptime(word, read_as)  # noqa: DTZ007 - the zone comes next
             moment = parsed if parsed.tzinfo else parsed.replace(tzinfo=zone)
         elif re.fullmatch(r"-[ju]f", word) and words:
             utc = utc or "u" in word
