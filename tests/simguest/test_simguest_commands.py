@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.formats.system import parse_hdiutil_attach, parse_installer
 from harness.simulator.guest.clock import GuestClock
 from harness.simulator.guest.predicate import BadPredicate, parse_predicate
 from harness.simulator.guest.processes import GuestProcess, ProcessTable
@@ -543,3 +544,48 @@ def test_the_clock_is_in_its_own_zone_and_starts_at_boot():
     assert clock.now().utcoffset().total_seconds() == -7 * 3600
     assert abs((clock.now() - datetime.now(clock.zone)).total_seconds()) < 5
     assert 0 <= clock.mach() <= clock.uptime() * 24_000_000 + 1
+
+
+def test_a_package_installs_its_app_runs_its_script_and_leaves_a_receipt(
+    new_mac, run_async, rig, builders, disk_root, tmp_path
+):
+    async def body():
+        source = rig.write_app(tmp_path, path="/source/Example Guard.app")
+        script = {"postinstall": "#!/bin/sh\nwhoami > /tmp/ran\nexit 0\n"}
+        (disk_root / "private/tmp/guard.pkg").write_bytes(builders.package(source, scripts=script))
+        async with new_mac(app=False) as mac:
+            result = await mac.run("installer -pkg /tmp/guard.pkg -target /", root=True)
+            assert parse_installer(result.out).succeeded, result
+            assert (disk_root / rig.APP.lstrip("/") / "Contents/MacOS/Example Guard").stat().st_mode & 0o111
+            assert (disk_root / "private/tmp/ran").read_text() == "root\n"
+            assert "upgrade was successful" in (await mac.run("installer -pkg /tmp/guard.pkg -target /", root=True)).out
+            assert "version: 1.2" in (await mac.run("pkgutil --pkg-info org.example.pkg")).out
+            assert (await mac.enabled()).code == 0
+            failing = {"postinstall": "#!/bin/sh\nexit 3\n"}
+            (disk_root / "private/tmp/bad.pkg").write_bytes(builders.package(source, scripts=failing))
+            bad = await mac.run("installer -pkg /tmp/bad.pkg -target /", root=True)
+            assert (bad.code, parse_installer(bad.out).succeeded) == (1, False)
+
+    run_async(body)
+
+
+def test_a_disk_image_is_mounted_and_taken_away(new_mac, run_async, rig, builders, disk_root, tmp_path):
+    async def body():
+        rig.write_app(tmp_path, path="/source/Example Guard.app")
+        image = builders.udif(builders.HfsWriter(tmp_path / "source", "Guard").image())
+        (disk_root / "private/tmp/guard.dmg").write_bytes(image)
+        async with new_mac(app=False) as mac:
+            attached = await mac.run("hdiutil attach -nobrowse -readonly -plist -mountpoint /tmp/mnt /tmp/guard.dmg")
+            parsed = parse_hdiutil_attach(attached.raw)
+            assert parsed.mount_points == ("/private/tmp/mnt",)
+            assert (await mac.run(["ditto", "/tmp/mnt/Example Guard.app", "/Applications/Example Guard.app"])).code == 0
+            assert (await mac.run("hdiutil attach -mountpoint /tmp/mnt /tmp/guard.dmg")).err.endswith("Resource busy\n")
+            assert (await mac.run("hdiutil detach /tmp/mnt -force")).code == 0
+            assert not (disk_root / "private/tmp/mnt").exists()
+            named = await mac.run("hdiutil attach -nobrowse /tmp/guard.dmg")
+            assert named.out.splitlines()[-1].split("\t")[-1] == "/Volumes/Guard"
+            assert (await mac.enabled()).code == 0
+            await mac.reboot()
+            assert not (disk_root / "Volumes/Guard").exists()
+
+    run_async(body)
