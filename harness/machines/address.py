@@ -20,6 +20,12 @@ from harness.machines.tart_output import NETWORK_PRIVACY_HINT, NO_IP_HINT
 from harness.waiting import Deadline
 
 PROBE_SECONDS = 3.0
+HASTE_SECONDS = 0.35
+PATIENT_SECONDS = 2.0
+"""`tart ip` answers at once when it knows an address, and sleeps a second before it says that it knows none. So it is cut
+short after `HASTE_SECONDS` (SIGINT is a clean cancel) and asked again, with growing patience, for a loaded host may be slow to
+answer; from `PATIENT_SECONDS` on it is left to end by itself.
+"""
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ class AddressFinder:
         self._candidates: dict[str, tuple[str, Endpoint]] = {}
         self._silent: set[str] = set()
         self._notes: list[str] = []
+        self._haste = HASTE_SECONDS
 
     def look(self, deadline: Deadline) -> Look:
         """Ask (if it is time to) and knock at every address known."""
@@ -123,7 +130,7 @@ class AddressFinder:
             if found and resolver != self._order[0] and not self._silent & found.keys():
                 break
             try:
-                address = self._ask(resolver, deadline)
+                address = self._ask_hastily(resolver, deadline)
                 if address is None:
                     notes.append(f"{resolver}: no address")
                 elif address not in found:
@@ -136,6 +143,17 @@ class AddressFinder:
         self._candidates = found
         self._notes = notes
         return notes
+
+    def _ask_hastily(self, resolver: str, deadline: Deadline) -> str | None:
+        if resolver != self._order[0] or self._haste >= PATIENT_SECONDS:
+            return self._ask(resolver, deadline)
+        try:
+            return self._ask(resolver, deadline.sub(self._haste))
+        except WaitTimeout:
+            if deadline.expired:
+                raise
+            self._haste *= 1.15
+            return None
 
     def _report(self, resolver: str, address: str) -> None:
         stale = sorted(self._silent - {address})

@@ -100,6 +100,21 @@ def test_a_question_cut_short_does_not_hide_what_was_learned():
     assert "dhcp: no address" in repr(look.look(Deadline(5)))
 
 
+def test_asked_in_haste_at_first_and_patiently_in_the_end():
+    given = []
+
+    def ask(_, deadline):
+        given.append(deadline.seconds)
+        raise WaitTimeout("`tart ip` to end", elapsed=1, attempts=1, last=None)
+
+    look = AddressFinder(ask, lambda *_: Endpoint("x", 1), order=("dhcp",), again=0.0, patience=0.0)
+    for _ in range(16):
+        assert look.look(Deadline(100)).endpoint is None
+    assert given[0] < 0.5
+    assert given[:5] == sorted(given[:5])
+    assert given[-1] == 100
+
+
 def test_hints():
     assert "Local Network" in hint_for(Look(tried=("dhcp says 1.2.3.4, 1.2.3.4:22: No route to host",)))
     assert "DHCPLeaseTimeSecs" in hint_for(Look(tried=("dhcp: no address",)))
