@@ -327,6 +327,39 @@ def test_killing_sysextd_loses_the_request_and_keeps_the_record(new_mac, run_asy
     run_async(body)
 
 
+def test_an_edited_database_counts_once_sysextd_is_restarted(new_mac, run_async, disk_root):
+    """What CI machines without SIP do instead of clicking: state rewritten in db.plist, then the daemon restarted."""
+
+    async def body():
+        async with new_mac(sip=False) as mac:
+            await mac.launch()
+            await mac.until(lambda: mac.display.alerts)
+            path = disk_root / "Library/SystemExtensions/db.plist"
+            data = database(disk_root)
+            data["extensions"][0]["state"] = "activated_enabling"
+            path.write_bytes(plistlib.dumps(data, fmt=plistlib.FMT_BINARY))
+            assert mac.states() == [("1.0/1", WAITING)]
+            mac.guest.processes.kill(mac.guest.daemon("sysextd").pid, 15)
+            await mac.until(lambda: mac.states() == [("1.0/1", "activated_enabled")])
+            assert mac.guest.launchd.jobs[LABEL].process is not None
+
+    run_async(body)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a plist", plistlib.dumps([1]), plistlib.dumps({"extensions": [1, {"uniqueID": "x"}]})]
+)
+def test_a_damaged_database_never_stops_the_guest(new_mac, run_async, disk_root, content):
+    async def body():
+        (disk_root / "Library/SystemExtensions/db.plist").write_bytes(content)
+        async with new_mac() as mac:
+            assert mac.guest.console_user == "admin"
+            await mac.enabled()
+            assert ("1.0/1", "activated_enabled") in mac.states()
+
+    run_async(body)
+
+
 def test_the_real_redirector_is_driven_by_its_own_bundle(new_mac, run_async, disk_root, redirector):
     """Versions, team, UUIDs and hashes come out of the published, notarized files."""
 

@@ -117,7 +117,7 @@ class Launchd:
         launchd = self._guest.processes.get(1)
         if launchd is not None and pid:
             how = (
-                f"exited due to SIG{_SIGNALS.get(signal, signal)} | sent by user"
+                f"exited due to SIG{_SIGNALS.get(signal, signal)} | sent by {'exc handler' if signal in (5, 6, 11) else 'user'}"
                 if signal
                 else f"exited with exit code: {code}"
             )
@@ -136,7 +136,7 @@ class Launchd:
         """Start the job after so many seconds."""
 
         async def later() -> None:
-            await asyncio.sleep(seconds)
+            await self._guest.delay("relaunch", seconds)
             self.start(job)
 
         task = self._guest.spawn(later())
