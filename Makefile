@@ -47,7 +47,7 @@ check: setup ## lint, format, types, layers
 
 bench: test-setup ## run the benchmarks; each prints its table and fails below its floor
 	@status=0; for bench in benchmarks/bench_*.py; do [ -e "$$bench" ] || continue; \
-	  echo "== $$bench"; $(PYTHON_BIN) "$$bench" || status=1; done; exit $$status
+	  echo "== $$bench"; $(PYTHON_BIN) -m "benchmarks.$$(basename "$$bench" .py)" || status=1; done; exit $$status
 
 report: ## make the HTML report of the last scenarios (needs npm)
 	@scripts/report.sh $(ARTIFACTS)/allure $(ARTIFACTS)/report

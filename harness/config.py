@@ -91,6 +91,13 @@ class GuestSettings(_Table):
     ssh_port: int = Field(default=22, ge=1, le=65535)
     keepalive_seconds: float = Field(default=5.0, gt=0)
 
+    def reveal(self) -> str:
+        """The password itself, masked in every sink from now on. One that equals the user's name (admin/admin, as public
+        images have it) is no secret, and masking it would blot out paths.
+        """
+        password = self.password.get_secret_value()
+        return password if password == self.user else SECRETS.add(password)
+
 
 class Timeouts(_Table):
     """Time limits in seconds, each multiplied by `SYSEXT_TIMEOUT_FACTOR`."""
@@ -293,9 +300,7 @@ def load_settings(
         if value is not None:
             _put(data, dotted, value, f"option {dotted}")
     settings = _validate(Settings, data, origin)
-    password = settings.guest.password.get_secret_value()
-    if password != settings.guest.user:  # admin/admin, as public images have it, is no secret, and would blot out paths
-        SECRETS.add(password)
+    settings.guest.reveal()
     return settings
 
 

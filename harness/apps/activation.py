@@ -17,6 +17,8 @@ from harness.waiting import Deadline, wait_until
 
 WAITING = "activated_waiting_for_user"
 ENABLED = "activated_enabled"
+UNDER_WAY = frozenset({"realizing", "staging", "validating", "validating_by_category"})
+"""Steps that every activation passes through."""
 
 
 class ActivationFailed(ProductFailure):
@@ -73,7 +75,7 @@ class Activation:
 
         def known(seen: tuple[str | None, int | None]) -> bool:
             state, exit_code = seen
-            return exit_code is not None or (state is not None and state not in ("realizing", "staging", "validating"))
+            return exit_code is not None or (state is not None and state not in UNDER_WAY)
 
         with events.step("activation request", app=self.bundle.name):
             state, exit_code = wait_until(

@@ -279,7 +279,7 @@ def _login(transport: paramiko.Transport, settings: GuestSettings, name: str) ->
             refused = error
         if transport.is_authenticated():
             return
-    password = events.SECRETS.add(settings.password.get_secret_value())
+    password = settings.reveal()
     try:
         transport.auth_password(settings.user, password)
     except paramiko.AuthenticationException as error:

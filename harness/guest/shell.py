@@ -317,7 +317,7 @@ class Shell:
             else:
                 # -k: never from a cached ticket, so the password line is certainly read and cannot reach the command.
                 prefix = ["sudo", "-k", "-S", "-p", "", "--"]
-                prelude = self.settings.password.get_secret_value().encode() + b"\n"
+                prelude = self.settings.reveal().encode() + b"\n"
         # First the number of the process group, to end it by: sshd starts each command as the leader of its own, and need
         # not take signals through the session (OpenSSH's does not for root, nor for what sudo has made root's).
         line = b"echo $$; " + command_line(argv, env=env, cwd=cwd, prefix=prefix)

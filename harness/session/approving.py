@@ -44,7 +44,7 @@ class ApprovalSteps:
             app_name=mac.app.name,
             extension_kind=mac.app.extension.kind,
             generation=mac.generation,
-            password=mac.settings.guest.password.get_secret_value(),
+            password=mac.settings.guest.reveal(),
             user=mac.settings.guest.user,
             oracle=mac.state,
             guest_open=mac.open_url,
