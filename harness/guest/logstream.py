@@ -25,6 +25,7 @@ from harness.guest.shell import in_this_context
 from harness.waiting import Deadline
 
 MAX_BYTES = 512 << 20
+LIVE_SECONDS = 3.0
 FILL_SECONDS = 60.0
 LONGEST_GAP_FILLED = 15 * 60.0
 _STAMP = re.compile(rb'"timestamp"\s*:\s*"([^"]{10,60})"')
@@ -78,6 +79,7 @@ class LogStream:
         self._stop = threading.Event()
         self._under_way: Background | None = None
         self._streaming = threading.Event()
+        self._live = threading.Event()
         self._rest = b""
         self._last_stamp = b""
         self._seen: dict[bytes, None] = {}
@@ -90,7 +92,7 @@ class LogStream:
         return self.path.with_name(self.path.name + ".gaps.jsonl")
 
     def start(self, deadline: Deadline | None = None) -> LogStream:
-        """Begin; returns once the guest has accepted the command, or after `deadline` (10 s by default) in any case."""
+        """Begin; returns once the stream is live, or after `deadline` (10 s by default) in any case."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._thread = in_this_context(self._work, f"log-stream-{self.guest.name}")
         self._thread.start()
@@ -145,6 +147,7 @@ class LogStream:
                 self.guest.living(limit)
             session = self.guest.boot_session(limit)
             self._rest = b""
+            self._live.clear()
             before = dict(self._seen)
             self._under_way = self.guest.start(argv, deadline=limit, on_stdout=self._take, keep=4096)
         except HostKeyChanged as error:
@@ -152,6 +155,9 @@ class LogStream:
             return error.seen
         except SysextError as error:
             return error.seen or str(error)
+        # "Filtering the log data using …" comes first: only then is the stream live, and nothing is lost from there on.
+        # Without a predicate it may say nothing until there is a record.
+        self._live.wait(LIVE_SECONDS)
         self._streaming.set()
         if self._stop.is_set():
             self._under_way.stop(Deadline(5))
@@ -191,6 +197,7 @@ class LogStream:
         self._append(new)
 
     def _take(self, piece: bytes) -> None:
+        self._live.set()
         *lines, self._rest = (self._rest + piece).split(b"\n")
         if len(self._rest) > 8 << 20:
             self._rest = b""

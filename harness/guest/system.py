@@ -16,6 +16,8 @@ from harness.waiting import Deadline, wait_until
 NOBODY = ("", "root", "loginwindow", "_mbsetupuser")
 """Owners of /dev/console while nobody is logged in (_mbsetupuser: Setup Assistant is open)."""
 
+_READINESS = "sysctl -n kern.bootsessionuuid; stat -f %Su /dev/console; if pgrep -x Finder >/dev/null; then echo yes; else echo no; fi"
+
 
 @dataclass(frozen=True)
 class System:
@@ -161,12 +163,11 @@ class MacSystem(Trees):
             self.run(argv, sudo=True, deadline=deadline.sub(60))
 
     def _readiness(self, deadline: Deadline) -> Readiness:
-        limit = deadline.sub(20)
-        return Readiness(
-            boot_session=self.boot_session(limit),
-            console_user=self.console_user(limit),
-            finder=self.run(["pgrep", "-x", "Finder"], deadline=limit, check=False, quiet=True).ok,
-        )
+        # One look is allowed 3 s even at the end: what it sees is the reason that the error gives.
+        limit = Deadline(3) if deadline.remaining < 3 else deadline.sub(20)
+        result = self.script(_READINESS, deadline=limit, quiet=True)
+        session, user, finder = ([*result.lines, "", "", ""])[:3]
+        return Readiness(boot_session=session.strip(), console_user=user.strip(), finder=finder.strip() == "yes")
 
     def _fresh(self, deadline: Deadline) -> bool:
         connection = self.fresh_connection(deadline.sub(20))
