@@ -123,7 +123,7 @@ class GuestDisk:
         return str(PurePosixPath("/") / relative.as_posix())
 
     def _resolve(self, guest_path: str, cwd: str, *, follow_last: bool) -> Path:
-        if "\0" in guest_path:
+        if "\0" in guest_path or "\0" in cwd:
             raise PermissionError(errno.EPERM, "a path has no NUL", guest_path)
         pending = self.absolute(guest_path, cwd).split("/")[1:]
         pending.reverse()

@@ -446,7 +446,13 @@ class Shell:
             if builtin is not None:
                 for name, value in values:
                     self.put(name, value)
-                return await builtin(self, inner, words)
+                try:
+                    return await builtin(self, inner, words)
+                except BrokenPipeError:
+                    raise
+                except OSError as error:
+                    await self.complain(io, f"{words[0]}: write error: {_reason(error)}")
+                    return 1
             return await self.execute(words, inner, dict(values))
         finally:
             for close in closers:

@@ -201,7 +201,8 @@ class _Search:
                 if "q" in self.flags:
                     return True
                 if not quiet:
-                    if shown and recent and recent[0][0] > shown + 1 and (self.before or self.after):
+                    first = recent[0][0] if recent else number
+                    if shown and first > shown + 1 and (self.before or self.after):
                         await out(self.io, "--\n")
                     for old, line in recent:
                         await self._show(label, old, line, "-", named=named)
