@@ -6,7 +6,7 @@ import contextlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import EnvironmentFailure, HarnessError, SysextError, UsageError, Verdict
@@ -70,6 +70,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(
     st.lists(
         st.fixed_dictionaries(

@@ -233,13 +233,13 @@ def test_hung_boot_is_the_environments(sim):
     _, create = sim(faults=["env-hung-boot"])
     with create() as machine:
         with pytest.raises(WaitTimeout) as caught:
-            machine.ssh_endpoint(Deadline(2.5))
+            machine.ssh_endpoint(Deadline(1.5))
         assert caught.value.verdict is Verdict.ENVIRONMENT_FAILURE
         assert machine.running()
 
 
 def test_stale_address(sim, deadline, seen):
-    _, create = sim(faults=["env-stale-ip:seconds=1.5"])
+    _, create = sim(faults=["env-stale-ip:seconds=3"])
     with create() as machine:
         assert greeting(machine.ssh_endpoint(deadline)).startswith(b"SSH-2.0-")
     assert "stale-address" in [record["name"] for record in seen]

@@ -103,9 +103,11 @@ def test_graceful_stop_whose_connection_breaks_counts_as_graceful(create, stub, 
         assert "graceful-stop-failed" not in names(seen)
 
 
-def test_graceful_stop_that_does_nothing_ends_in_a_stop(create, stub, deadline, seen):
+def test_graceful_stop_that_does_nothing_ends_in_a_stop(create, provider, deadline, seen):
+    brief = provider.settings.timeouts.model_copy(update={"shutdown": 0.3})
+    provider.settings = provider.settings.model_copy(update={"timeouts": brief})
     with create() as machine:
-        end = machine.stop(Deadline(4.0), lambda _: None)
+        end = machine.stop(deadline, lambda _: None)
         assert end.reason is EndReason.STOPPED
         assert "graceful-stop-slow" in names(seen)
 
@@ -218,7 +220,7 @@ def test_a_door_that_is_not_ssh_is_not_the_guest(stub, cache, tmp_path, door):
         provider.create(image=IMAGE, macos="15", purpose="x", folder=tmp_path / "w", deadline=Deadline(30)) as machine,
         pytest.raises(WaitTimeout, match=r"no SSH banner: b'RFB 003") as caught,
     ):
-        machine.ssh_endpoint(Deadline(0.5))
+        machine.ssh_endpoint(Deadline(2.0))
     assert caught.value.verdict is Verdict.ENVIRONMENT_FAILURE
     assert "Remote Login" in caught.value.hint
 
@@ -226,7 +228,7 @@ def test_a_door_that_is_not_ssh_is_not_the_guest(stub, cache, tmp_path, door):
 def test_no_address_says_what_may_be_wrong(create, stub):
     stub.told(ip={"dhcp": [None]})
     with create() as machine, pytest.raises(WaitTimeout, match="dhcp: no address") as caught:
-        machine.ssh_endpoint(Deadline(0.5))
+        machine.ssh_endpoint(Deadline(1.5))
     assert "DHCPLeaseTimeSecs" in caught.value.hint
 
 
