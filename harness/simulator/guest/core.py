@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import plistlib
 import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -42,7 +43,10 @@ PASSWORD = "admin"  # noqa: S105 - what every public macOS VM image has
 UID = 501
 BIN_FOLDERS = ("/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/libexec/", "/usr/local/bin/")
 STATE = "/private/var/db/.simulated-state.json"
+INSTALL_LOG = "/private/var/log/install.log"
 LOG_STORE = "/private/var/db/diagnostics/Persist/simulated-persist.ndjson"
+BOOT_CHATTER = 40
+"""Lines of other daemons while the system comes up."""
 CHATTER_SECONDS = 0.8
 """How often some other daemon logs a line."""
 HARDWARE = "VirtualMac2,1"
@@ -136,6 +140,7 @@ class MacGuest:
             self.log.load(self.disk.path(LOG_STORE))
         self.clock.booted()
         self.log.begin_boot()
+        self._system_files()
         await self.delay("boot", self.settings.boot_seconds)
         if self.fault("env-hung-boot"):
             await asyncio.Event().wait()
@@ -210,6 +215,24 @@ class MacGuest:
                 self.log.save(self.disk.path(LOG_STORE))
         await self.delay("shutdown", self.settings.shutdown_seconds)
 
+    def _system_files(self) -> None:
+        """Files that every Mac has and that scripts read."""
+        version = {
+            "ProductName": "macOS",
+            "ProductVersion": self.macos.product,
+            "ProductBuildVersion": self.macos.build,
+        }
+        files = {
+            "/System/Library/CoreServices/SystemVersion.plist": plistlib.dumps(version),
+            INSTALL_LOG: f"{self.clock.now().strftime('%Y-%m-%d %H:%M:%S%z')[:-2]} {self.machine_name} "
+            f"installer[1]: macOS {self.macos.product} ({self.macos.build})\n".encode(),
+        }
+        for name, content in files.items():
+            path = self.disk.path(name)
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+
     def _start_daemons(self) -> None:
         kernel = self.processes.spawn("kernel", "/System/Library/Kernels/kernel.release.vmapple", pid=0)
         self.processes.spawn("launchd", "/sbin/launchd", pid=1, parent=0)
@@ -221,6 +244,8 @@ class MacGuest:
         self.launchd.register(sysextd)
         self.sysextd.boot()
         self.launchd.register(Job("com.openssh.sshd", "/usr/sbin/sshd", endpoints=None, keep_alive=False), start=False)
+        for _ in range(BOOT_CHATTER):
+            self._chat()
         self.spawn(self._chatter())
 
     def _sysextd_started(self, process: GuestProcess) -> None:
@@ -349,11 +374,14 @@ class MacGuest:
 
     async def _chatter(self) -> None:
         while True:
-            name, sender, subsystem, category, level, text = self.log.chatter()
-            process = next(iter(self.processes.named(name)), None)
-            if process is not None:
-                self.log.emit(process, text, subsystem=subsystem, category=category, level=level, sender=sender)
+            self._chat()
             await asyncio.sleep(CHATTER_SECONDS)
+
+    def _chat(self) -> None:
+        name, sender, subsystem, category, level, text = self.log.chatter()
+        process = next(iter(self.processes.named(name)), None)
+        if process is not None:
+            self.log.emit(process, text, subsystem=subsystem, category=category, level=level, sender=sender)
 
     # --- GuestModel: what the desktop asks
 

@@ -15,11 +15,10 @@ from harness.bundles.package import Package, read_package
 from harness.errors import SysextError
 from harness.simulator.guest.commands.arguments import EX_USAGE, UsageMistake, complain, parse, say
 from harness.simulator.guest.commands.files import spend
-from harness.simulator.guest.core import MacGuest
+from harness.simulator.guest.core import INSTALL_LOG, MacGuest
 from harness.simulator.interfaces import CommandIO
 
 RECEIPTS = "/private/var/db/receipts/simulated.json"
-INSTALL_LOG = "/private/var/log/install.log"
 
 
 async def installer(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
