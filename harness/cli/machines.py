@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from harness.cli.options import settings_from, settings_options
+from harness.config import Settings
 
 PROVIDERS = ("tart", "simulated")
 
@@ -21,7 +22,7 @@ def gc(config: Path | None, provider: str | None, include_kept: bool) -> None:  
 
     removed: list[str] = []
     for name in [provider] if provider else PROVIDERS:
-        removed += provider_for(settings_from(config, provider=name)).reap(include_kept=include_kept)
+        removed += provider_for(_settings(config, name)).reap(include_kept=include_kept)
     for line in removed:
         click.echo(f"removed {line}")
     click.echo(f"{len(removed)} removed" if removed else "nothing to remove")
@@ -38,7 +39,7 @@ def machines(config: Path | None, provider: str | None, form: str) -> None:
 
     rows = []
     for name in [provider] if provider else PROVIDERS:
-        rows += provider_for(settings_from(config, provider=name)).machines()
+        rows += provider_for(_settings(config, name)).machines()
     if form == "json":
         click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2, default=str))
         return
@@ -51,12 +52,12 @@ def machines(config: Path | None, provider: str | None, form: str) -> None:
 @click.command()
 def faults() -> None:
     """List the faults that can be injected into simulated Macs (`--sysext-fault CODE`)."""
-    import subprocess
-
     from harness.machines import SimulatedProvider
 
-    provider = SimulatedProvider(settings_from(None, provider="simulated"))
-    result = subprocess.run([provider.executable, "sim-faults"], capture_output=True, text=True, timeout=60, check=True)
-    for line in result.stdout.splitlines():
-        code, _, text = line.partition("\t")
+    for code, text in SimulatedProvider(_settings(None, "simulated")).faults().items():
         click.echo(f"{code:<42}{text}")
+
+
+def _settings(config: Path | None, provider: str) -> Settings:
+    """For looking after machines: faults that are to be injected elsewhere (SYSEXT_FAULT) have no bearing here."""
+    return settings_from(config, provider=provider, **{"simulated.faults": []})

@@ -437,8 +437,13 @@ class TartProvider(Provider):
         }
 
     def check(self, image: str) -> None:
-        """See `Provider`. Whether a remote image that is not here exists shows only when it is cloned."""
-        self._known(image)
+        """See `Provider`. A remote image that is not here yet is pulled: no other verb tells whether it exists, and no
+        scenario should wait for tens of gigabytes.
+        """
+        rows = self._known(image)
+        if "/" in image and image not in {row.name for row in rows}:
+            with events.step("pull image", image=image):
+                self.cli.pull(image, Deadline.after(self.settings.timeouts.clone))
 
     def _known(self, image: str) -> list[VmRow]:
         self.cli.path()

@@ -179,6 +179,17 @@ class TartCli:
         if result.code != 0:
             raise explain("clone", result.code, result.text, subject=image)
 
+    def pull(self, image: str, deadline: Deadline) -> None:
+        """Bring a remote image into Tart's cache. Progress is events `pull-progress`, one per 10 %.
+
+        Raises:
+            UsageError: No such image, or not allowed to pull it.
+            EnvironmentFailure, WaitTimeout: Anything else.
+        """
+        result = self.call("pull", image, deadline=deadline, on_line=_Progress(image))
+        if result.code != 0:
+            raise explain("clone", result.code, result.text, subject=image)
+
     def set(self, name: str, *, cpu: int, memory_mb: int, display: str, deadline: Deadline) -> None:
         """Set the machine's hardware, and a MAC address of its own: the clone of a pulled image may have the image's,
         with that one's old DHCP leases. All in one call, since each `set` also resets what it is not given
