@@ -4,8 +4,6 @@ gzip, bzip2, xz, or Apple's pbzx (xz blocks of 16 MB).
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import lzma
 import stat
@@ -17,13 +15,13 @@ from typing import IO, cast
 
 from harness.bundles.failures import BundleError
 from harness.bundles.sink import Readable, Sink, chunks_of
+from harness.bundles.streams import XZ_MAGIC, XZ_MEMORY, decompressed
 
 MAX_NAME = 4096
 MAX_ENTRIES = 1_000_000
 MAX_BLOCK = 64 * 1024 * 1024
 MAX_TOTAL = 32 * 1024**3
 _TRAILER = "TRAILER!!!"
-_XZ = b"\xfd7zXZ\0"
 
 
 @dataclass(frozen=True)
@@ -69,28 +67,20 @@ class _Pbzx(io.RawIOBase):
         block = self._source.read(length)
         if len(block) < length:
             raise BundleError(f"the whole payload of {self._name}", seen=f"{length - len(block)} bytes are missing")
-        if not block.startswith(_XZ):
+        if not block.startswith(XZ_MAGIC):
             return block
-        decompressor = lzma.LZMADecompressor(memlimit=256 * 1024 * 1024)
+        decompressor = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
         data = decompressor.decompress(block, MAX_BLOCK + 1)
         if len(data) > MAX_BLOCK:
             raise BundleError(f"sensible blocks in {self._name}", seen=f"one that grows beyond {MAX_BLOCK} bytes")
         return data
 
 
-def decompressed_stream(source: IO[bytes], name: str) -> Readable:
+def decompressed_payload(source: IO[bytes], name: str) -> Readable:
     """A payload's content, by its first bytes; `source` must be seekable."""
-    head = source.read(6)
+    head = source.read(4)
     source.seek(0)
-    if head[:2] == b"\x1f\x8b":
-        return gzip.GzipFile(fileobj=source, mode="rb")
-    if head[:4] == b"pbzx":
-        return cast("Readable", _Pbzx(source, name))
-    if head == _XZ:
-        return lzma.LZMAFile(source)
-    if head[:3] == b"BZh":
-        return bz2.BZ2File(source)
-    return source
+    return cast("Readable", _Pbzx(source, name)) if head == b"pbzx" else decompressed(source)
 
 
 def list_cpio(source: IO[bytes], name: str) -> Iterator[CpioEntry]:
@@ -99,7 +89,7 @@ def list_cpio(source: IO[bytes], name: str) -> Iterator[CpioEntry]:
     Raises:
         BundleError: It is damaged.
     """
-    stream = decompressed_stream(source, name)
+    stream = decompressed_payload(source, name)
     total = 0
     try:
         for entry, padding in _entries(stream, name):
@@ -119,7 +109,7 @@ def extract_cpio(source: IO[bytes], sink: Sink, below: str) -> None:
         BundleError: It is damaged or hostile.
     """
     name = sink.what
-    stream = decompressed_stream(source, name)
+    stream = decompressed_payload(source, name)
     first: dict[tuple[int, int], str] = {}
     waiting: dict[tuple[int, int], list[str]] = {}
     try:

@@ -4,8 +4,6 @@ written by the sink instead.
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import lzma
 import stat
 import tarfile
@@ -16,6 +14,7 @@ from typing import IO, cast
 
 from harness.bundles.failures import BundleError
 from harness.bundles.sink import Readable, Sink, chunks_of
+from harness.bundles.streams import decompressed
 
 MAX_HEADER = 16 * 1024 * 1024
 """The most that one read may ask for: a tar header that claims a name of gigabytes is not believed."""
@@ -52,19 +51,6 @@ class _Measured:
                 hint="is this a decompression bomb? look at it by hand",
             )
         return data
-
-
-def decompressed(file: IO[bytes]) -> Readable:
-    """The content of a possibly compressed file, by its first bytes."""
-    head = file.read(6)
-    file.seek(0)
-    if head[:2] == b"\x1f\x8b":
-        return gzip.GzipFile(fileobj=file, mode="rb")
-    if head == b"\xfd7zXZ\0":
-        return lzma.LZMAFile(file)
-    if head[:3] == b"BZh":
-        return bz2.BZ2File(file)
-    return file
 
 
 def extract_tar(path: Path, sink: Sink) -> None:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Protocol
 
 from harness.bundles.failures import BundleError
+from harness.bundles.streams import XZ_MEMORY
 from harness.formats.failures import FormatError
 from harness.formats.plists import load_plist
 
@@ -140,7 +141,7 @@ class UdifDisk:
             elif run.kind == _BZIP2:
                 data = bz2.BZ2Decompressor().decompress(packed, limit)
             elif run.kind == _LZMA:
-                data = lzma.LZMADecompressor(memlimit=256 * 1024 * 1024).decompress(packed, limit)
+                data = lzma.LZMADecompressor(memlimit=XZ_MEMORY).decompress(packed, limit)
             else:
                 data = decompress_adc(packed, limit)
         except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:

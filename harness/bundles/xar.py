@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 
 from harness.bundles.failures import BundleError
 from harness.bundles.sink import CHUNK
+from harness.bundles.streams import XZ_MEMORY
 
 MAX_TABLE = 64 * 1024 * 1024
 MAX_FILES = 100_000
@@ -201,7 +202,7 @@ class _Decoder:
         if "bzip2" in encoding:
             self._other = bz2.BZ2Decompressor()
         elif "lzma" in encoding or "xz" in encoding:
-            self._other = lzma.LZMADecompressor(memlimit=256 * 1024 * 1024)
+            self._other = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
 
     def __call__(self, part: bytes) -> Iterator[bytes]:
         if self._zlib is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import re
 import shutil
 import struct
 import subprocess
@@ -18,6 +20,12 @@ from harness.bundles.udif import decompress_adc
 
 APP = "Mitmproxy Redirector.app"
 C = f"{APP}/Contents"
+
+
+@functools.cache
+def _used(image: bytes) -> list[int]:
+    """Where an image is not zero: damage elsewhere is no damage."""
+    return [match.start() for match in re.finditer(rb"[^\0]", image)]
 
 
 def _extract(image: Path, into: Path) -> Path:
@@ -173,12 +181,9 @@ def tiny(builders: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> byte
 def test_a_damaged_volume_is_refused_or_harmless(
     data: st.DataObject, tiny: bytes, builders: ModuleType, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    # The catalog, headers and attributes lie where bytes are not zero: damage there.
-    places = data.draw(st.lists(st.integers(0, len(tiny) - 1), min_size=1, max_size=8))
     image = bytearray(tiny)
-    for place in places:
-        while place < len(image) - 1 and not image[place]:
-            place += 1
+    places = st.sampled_from(_used(tiny))
+    for place in data.draw(st.lists(places, min_size=1, max_size=8)):
         image[place] = data.draw(st.integers(0, 255))
     outside = tmp_path_factory.mktemp("hfs")
     path = outside / "x.img"
@@ -204,6 +209,36 @@ def test_a_damaged_block_table_is_refused_or_harmless(
     (folder / "root").mkdir()
     with contextlib.suppress(BundleError):
         DiskImage(path).extract(folder / "root")
+
+
+@pytest.fixture(scope="session")
+def tiny_iso(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    if shutil.which("genisoimage") is None:
+        pytest.skip("genisoimage is not installed")
+    root = tmp_path_factory.mktemp("tiny-iso") / "root"
+    (root / "folder").mkdir(parents=True)
+    (root / "folder" / "file").write_bytes(b"content" * 300)
+    (root / ("long" * 40)).symlink_to("folder/file")
+    path = root.parent / "x.iso"
+    subprocess.run(["genisoimage", "-quiet", "-R", "-o", str(path), str(root)], check=True, capture_output=True)
+    return path.read_bytes()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_iso_is_refused_or_harmless(
+    data: st.DataObject, tiny_iso: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    image = bytearray(tiny_iso)
+    places = st.sampled_from(_used(tiny_iso))
+    for place in data.draw(st.lists(places, min_size=1, max_size=8)):
+        image[place] = data.draw(st.integers(0, 255))
+    outside = tmp_path_factory.mktemp("iso")
+    (outside / "x.iso").write_bytes(bytes(image))
+    (outside / "root").mkdir()
+    with contextlib.suppress(BundleError):
+        DiskImage(outside / "x.iso").extract(outside / "root")
+    assert sorted(found.name for found in outside.iterdir()) == ["root", "x.iso"]
 
 
 @given(st.binary(max_size=400))
