@@ -21,7 +21,7 @@ from types import ModuleType
 
 import pytest
 
-from harness.simulator.disk import GuestDisk, make_skeleton
+from harness.simulator.disk import PRIVATE, GuestDisk
 from harness.simulator.faults import FaultSet, parse_faults
 from harness.simulator.guest import MacGuest, build_guest
 from harness.simulator.images import VERSIONS
@@ -252,8 +252,20 @@ MacFactory = Callable[..., contextlib.AbstractAsyncContextManager[Mac]]
 
 @pytest.fixture
 def disk_root(tmp_path: Path) -> Path:
+    """A small disk: only the folders that these tests touch (many folders are slow to make and to delete)."""
     root = tmp_path / "disk"
-    make_skeleton(root)
+    for folder in (
+        "Applications",
+        "Library/SystemExtensions",
+        "private/tmp",
+        "private/var/tmp",
+        "private/var/db",
+        "private/etc",
+        "Users/admin",
+    ):
+        (root / folder).mkdir(parents=True)
+    for name in PRIVATE:
+        (root / name).symlink_to(f"private/{name}")
     return root
 
 
