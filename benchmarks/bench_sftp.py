@@ -98,6 +98,7 @@ def measure(guest: Guest, folder: Path, port: int, user: str, arguments: argpars
         guest.put(source, str(there), verify=verify)
 
     def get(*, verify: bool) -> None:
+        back.unlink(missing_ok=True)
         guest.get(str(there), back, verify=verify)
 
     ways: dict[str, Callable[[], None]] = {

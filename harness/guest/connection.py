@@ -28,8 +28,8 @@ from harness.errors import EnvironmentFailure, UsageError
 from harness.guest.errors import ConnectionLost, HostKeyChanged, LoginRefused
 from harness.waiting import Deadline
 
-WINDOW = 16 << 20
-"""Bytes in flight towards us; 2 MiB (paramiko's default) halves the speed on a fast link."""
+WINDOW = 4 << 20
+"""Bytes in flight towards us on one session. Not more: paramiko's buffer is moved as a whole with each read from it."""
 PACKET = 256 << 10
 CHANNELS = 9
 """Sessions at once on one connection. sshd's default `MaxSessions` is 10 (sshd_config(5)); one stays in reserve."""

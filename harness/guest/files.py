@@ -46,7 +46,7 @@ class Transfer:
 
     Attributes:
         size: Of the whole file, in bytes.
-        sha256: As computed while copying; the other side agrees if `verified`.
+        sha256: As computed while copying, the other side agrees; "" without `verify`.
         resumed_from: Bytes that were there already.
         breaks: How often the connection broke on the way.
     """
@@ -56,7 +56,6 @@ class Transfer:
     seconds: float
     resumed_from: int
     breaks: int
-    verified: bool
 
 
 class Files(Shell):
@@ -107,7 +106,7 @@ class Files(Shell):
                 remote,
                 deadline,
                 resume,
-                lambda: self._upload(local, part, info.st_size, meter, deadline, resume=resume),
+                lambda: self._upload(local, part, info.st_size, meter, deadline, resume=resume, verify=verify),
                 lambda done: self._arrived(part, done, verify, deadline),
                 lambda: self._remove(part, deadline),
             )
@@ -173,7 +172,7 @@ class Files(Shell):
                 remote,
                 deadline,
                 resume,
-                lambda: self._download(remote, part, size, meter, deadline, resume=resume, sudo=sudo),
+                lambda: self._download(remote, part, size, meter, deadline, resume=resume, verify=verify, sudo=sudo),
                 lambda done: self._same(remote, done, size, verify, sudo, deadline),
                 lambda: part.unlink(missing_ok=True),
             )
@@ -238,7 +237,7 @@ class Files(Shell):
         deadline: Deadline,
         resume: bool,  # noqa: FBT001 - internal
         copy: Callable[[], tuple[int, str, int]],
-        agree: Callable[[str], bool],
+        agree: Callable[[str], None],
         forget: Callable[[], None],
     ) -> Transfer:
         started = time.monotonic()
@@ -246,7 +245,7 @@ class Files(Shell):
         while True:
             try:
                 size, digest, offset = copy()
-                verified = agree(digest)
+                agree(digest)
             except _BROKEN as error:
                 if isinstance(error, OSError) and _is_of_host(error):
                     raise
@@ -270,7 +269,7 @@ class Files(Shell):
                 if damaged > 1:
                     raise
                 continue
-            return Transfer(size, digest, time.monotonic() - started, offset, breaks, verified)
+            return Transfer(size, digest, time.monotonic() - started, offset, breaks)
 
     def _upload(
         self,
@@ -281,17 +280,21 @@ class Files(Shell):
         deadline: Deadline,
         *,
         resume: bool,
+        verify: bool,
     ) -> tuple[int, str, int]:
         digest = hashlib.sha256()
         with local.open("rb") as source, self._sftp(part, "written", deadline) as client:
             offset = self._resumable(client, part, local, size, deadline) if resume else 0
-            _hash_up_to(source, offset, digest)
+            if verify:
+                _hash_up_to(source, offset, digest)
+            source.seek(offset)
 
             def pieces() -> Iterator[tuple[int, bytes]]:
                 at = offset
                 while piece := source.read(REQUEST):
                     yield at, piece
-                    digest.update(piece)
+                    if verify:
+                        digest.update(piece)
                     at += len(piece)
                     meter.at(min(at, size))
                 if at != size:
@@ -299,7 +302,7 @@ class Files(Shell):
 
             with client.open(part, "r+b" if offset else "wb") as target:
                 write_pieces(client, target, pieces(), lambda: _arm(client, deadline))
-        return size, digest.hexdigest(), offset
+        return size, digest.hexdigest() if verify else "", offset
 
     def _resumable(self, client: paramiko.SFTPClient, part: str, local: Path, size: int, deadline: Deadline) -> int:
         """How much of a part in the guest is the beginning of this file."""
@@ -329,6 +332,7 @@ class Files(Shell):
         deadline: Deadline,
         *,
         resume: bool,
+        verify: bool,
         sudo: bool,
     ) -> tuple[int, str, int]:
         digest = hashlib.sha256()
@@ -345,7 +349,7 @@ class Files(Shell):
                 digest = hashlib.sha256()
         with _host_errors(part), part.open("r+b" if offset else "wb") as target:
             target.seek(offset)
-            writer = _Writer(target, digest, meter, offset)
+            writer = _Writer(target, digest if verify else None, meter, offset)
             if sudo:
                 tail = ["tail", "-c", f"+{offset + 1}", remote]
                 self.run(tail, sudo=True, deadline=deadline, stdout_to=writer, max_output=size + (1 << 20), quiet=True)
@@ -359,7 +363,7 @@ class Files(Shell):
                     hint="was it cut meanwhile?",
                 )
             target.truncate()
-        return writer.done, digest.hexdigest(), offset
+        return writer.done, digest.hexdigest() if verify else "", offset
 
     def sha256(
         self, remote: str, *, first: int | None = None, sudo: bool = False, deadline: Deadline | None = None
@@ -380,9 +384,9 @@ class Files(Shell):
             raise CommandFailed(f"a SHA-256 of {remote} on {self.name}", seen=repr(result.text[:200]), result=result)
         return word
 
-    def _arrived(self, part: str, digest: str, verify: bool, deadline: Deadline) -> bool:  # noqa: FBT001
+    def _arrived(self, part: str, digest: str, verify: bool, deadline: Deadline) -> None:  # noqa: FBT001
         if not verify:
-            return False
+            return
         there = self.sha256(part, deadline=deadline)
         if there != digest:
             raise ChecksumMismatch(
@@ -390,11 +394,10 @@ class Files(Shell):
                 seen=there,
                 hint="the guest's disk or network damages data",
             )
-        return True
 
-    def _same(self, remote: str, digest: str, size: int, verify: bool, sudo: bool, deadline: Deadline) -> bool:  # noqa: FBT001
+    def _same(self, remote: str, digest: str, size: int, verify: bool, sudo: bool, deadline: Deadline) -> None:  # noqa: FBT001
         if not verify:
-            return False
+            return
         there = self.sha256(remote, first=size, sudo=sudo, deadline=deadline)
         if there != digest:
             raise ChecksumMismatch(
@@ -402,7 +405,6 @@ class Files(Shell):
                 seen=digest,
                 hint="was it written to meanwhile? then copy it first, or use verify=False",
             )
-        return True
 
     def _remote_size(self, remote: str, *, sudo: bool, deadline: Deadline) -> tuple[int, float]:
         if sudo:
@@ -492,16 +494,17 @@ class _Meter:
 class _Writer:
     """A file that hashes and counts what is written to it."""
 
-    def __init__(self, target: BinaryIO, digest: Hash, meter: _Meter, done: int) -> None:
+    def __init__(self, target: BinaryIO, digest: Hash | None, meter: _Meter, done: int) -> None:
         self._write = target.write
-        self._update = digest.update
+        self._digest = digest
         self._meter = meter
         self.done = done
 
     def write(self, piece: bytes) -> int:
         """Write all of it."""
         self._write(piece)
-        self._update(piece)
+        if self._digest is not None:
+            self._digest.update(piece)
         self.done += len(piece)
         self._meter.at(self.done)
         return len(piece)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 REQUEST = 255 << 10
 """Bytes a request: OpenSSH's sftp-server takes and gives at most 261,120 (its `limits@openssh.com`)."""
-IN_FLIGHT = 48
-"""Requests under way: 12 MiB, which bounds the memory too."""
+IN_FLIGHT = 12
+"""Requests under way: 3 MiB, which bounds the memory too. More cost time (see `connection.WINDOW`)."""
 
 
 class _Requests:

@@ -128,8 +128,8 @@ if sys.argv[1] == "show":
     lines = [l for l in source if json.loads(l)["timestamp"][:19] >= start[:19]]
     sys.stdout.write("".join(lines) + json.dumps({{"count": len(lines), "finished": 1}}) + "\n")
     sys.exit(0)
-print('Filtering the log data using "x"', flush=True)
 source.seek(0, 2)
+print('Filtering the log data using "x"', flush=True)
 while True:
     line = source.readline()
     if line: print(line, end="", flush=True)
