@@ -132,6 +132,8 @@ def test_staging_never_ends_beside_an_immutable_leftover(new_mac, run_async):
             assert mac.states() == [("1.0/1", "staging")]
             assert "[staging]" in (await mac.run("systemextensionsctl list")).out
             assert not app.done()
+            await mac.reboot()
+            assert mac.states() == []
 
     run_async(body)
 
@@ -246,6 +248,8 @@ def test_switching_off_gets_stuck(new_mac, run_async):
             await mac.until(lambda: mac.states()[0][1] == "terminating_for_disable_but_still_running")
             assert "[terminating for disable but still running]" in (await mac.run("systemextensionsctl list")).out
             assert mac.guest.launchd.jobs[LABEL].process is not None
+            await mac.reboot()
+            assert mac.states() == [("1.0/1", "activated_disabled")]
 
     run_async(body)
 

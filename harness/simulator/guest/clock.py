@@ -40,8 +40,3 @@ class GuestClock:
     def mach(self) -> int:
         """mach_absolute_time, in ticks since boot."""
         return int(self.uptime() * MACH_TICKS_PER_SECOND)
-
-
-def offset_text(moment: datetime) -> str:
-    """`-0700`."""
-    return moment.strftime("%z")

@@ -13,7 +13,7 @@ import errno
 import shutil
 import uuid
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 PATH = "/System/Library/Frameworks/SystemExtensions.framework/Versions/A/Helpers/sysextd"
 COMPLETED = 0
-COMPLETES_AFTER_REBOOT = 1
 _XPC = "/usr/lib/system/libxpc.dylib"
 
 
@@ -104,6 +103,10 @@ class Sysextd:
                 self.database.remove(entry)
             elif entry.state == ENABLING:
                 self._advance(entry, ENABLED)
+            elif entry.state.startswith("terminating_for_disable"):
+                self._advance(entry, DISABLED)
+            elif not entry.state.startswith("activated"):  # the request that was staging it ended with the last boot
+                self.database.remove(entry)
         self._save()
         for entry in self.database:
             if entry.state == ENABLED:
@@ -142,7 +145,7 @@ class Sysextd:
     # --- the app's requests
 
     async def activate(self, client: GuestProcess, app: InstalledApp, identifier: str, delegate: Delegate) -> int:
-        """An activation request, to its result (0 completed, 1 completes after a reboot).
+        """An activation request, to its result (0: completed).
 
         Raises:
             SystemExtensionError: It failed.
@@ -585,6 +588,3 @@ class _Silent:
 def _address(entry: Entry) -> str:
     """A pointer as the log prints it; the same for the same entry."""
     return f"0x7fc{zlib.crc32(entry.unique_id.encode()) & 0xFFFFFFF0:09x}"
-
-
-StateCallback = Callable[[Entry], None]

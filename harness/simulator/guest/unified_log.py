@@ -26,7 +26,6 @@ MAX_RECORDS = 60_000
 """How many records the memory keeps; the oldest fall out, as on a Mac whose store is full."""
 PERSISTED = 400
 """How many records of the persist class survive a reboot."""
-LEVELS = ("Debug", "Info", "Default", "Error", "Fault")
 
 
 @dataclass(slots=True, frozen=True)

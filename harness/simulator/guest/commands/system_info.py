@@ -8,8 +8,6 @@ from harness.simulator.guest.commands.arguments import EX_USAGE, complain, say
 from harness.simulator.guest.core import UID, USER, MacGuest
 from harness.simulator.interfaces import CommandIO
 
-_EXTRA = {"13": "", "14": "", "15": "", "26": ""}
-
 
 async def sw_vers(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
     """`sw_vers [--productName|--productVersion|--productVersionExtra|--buildVersion]`, also with one dash."""
