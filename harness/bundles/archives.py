@@ -21,6 +21,8 @@ from harness.bundles.sink import Limits, Sink, copy_tree
 from harness.bundles.tarzip import extract_tar, extract_zip, is_wheel
 from harness.errors import EnvironmentFailure, SysextError, UsageError
 from harness.events import step
+from harness.formats.failures import FormatError
+from harness.formats.plists import load_plist, text_of
 
 MAX_NESTING = 3
 """An archive in an archive in an archive: the wheel of a tar is 2."""
@@ -100,7 +102,7 @@ def unpack(source: Path, into: Path, app_name: str | None = None) -> Path:
             found = _choose(_search(source, room, app_name, 0), source, app_name)
             target = into / found.name
             if target.exists():
-                os.replace(target, room / "replaced")  # noqa: PTH105 - symmetrical to the next
+                os.replace(target, room / "replaced")  # noqa: PTH105
             os.replace(found, target)  # noqa: PTH105
         except OSError as error:
             raise _as_ours(error, source) from error
@@ -123,7 +125,7 @@ def extract(source: Path, into: Path) -> None:
     }
     if kind in (Kind.APP, Kind.FOLDER):
         sink = Sink(into, source.name)
-        copy_tree(source, sink, source.name if kind is Kind.APP else "")
+        copy_tree(source, sink, source.name if source.suffix == ".app" else "")
         sink.finish()
     elif kind is Kind.PACKAGE:
         read_package(source).extract(into)
@@ -137,7 +139,7 @@ def _search(source: Path, room: Path, app_name: str | None, level: int) -> list[
     """The apps in `source`, unpacked somewhere below `room`. Nested archives are opened only while none fits."""
     here = Path(tempfile.mkdtemp(dir=room))
     extract(source, here)
-    apps = _apps(here)
+    apps = [_named(here, source, room)] if (here / "Contents" / "Info.plist").is_file() else _apps(here)
     if any(_fits(app, app_name) for app in apps) or level >= MAX_NESTING:
         return apps
     for nested in sorted(_files(here)):
@@ -158,6 +160,21 @@ def _search(source: Path, room: Path, app_name: str | None, level: int) -> list[
         if any(_fits(app, app_name) for app in apps):
             break
     return apps
+
+
+def _named(folder: Path, source: Path, room: Path) -> Path:
+    """An app whose archive begins inside of it (real releases have done that): given its own folder and name."""
+    name = f"{source.name.split('.app', 1)[0]}.app" if ".app" in source.name else ""
+    if not name:
+        try:
+            info = load_plist((folder / "Contents" / "Info.plist").read_bytes(), f"Info.plist in {source.name}")
+        except FormatError as error:
+            raise BundleError(error.expected, seen=error.seen, hint="is the app complete?") from error
+        title = text_of(info.get("CFBundleName")) or text_of(info.get("CFBundleExecutable"))
+        name = f"{title}.app" if title and "/" not in title and len(title) < 200 else f"{source.stem}.app"
+    home = Path(tempfile.mkdtemp(dir=room)) / name
+    folder.rename(home)
+    return home
 
 
 def _choose(apps: list[Path], source: Path, app_name: str | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import plistlib
 import shutil
 import subprocess
 import tarfile
@@ -89,6 +90,23 @@ def test_a_wheel_with_a_tar_in_it(wheel_0115: Path, app_0115: Path, tmp_path: Pa
     named = unpack(wheel_0115, tmp_path / "named", APP)
     unnamed = unpack(wheel_0115, tmp_path / "unnamed")  # the other app in the wheel has no extension
     assert builders.snapshot(named) == builders.snapshot(unnamed) == builders.snapshot(app_0115)
+
+
+@pytest.mark.parametrize("name", ["Mitmproxy Redirector.app.tar", "release.bin"])
+def test_an_archive_that_begins_inside_the_app(
+    name: str, small_app: Path, tmp_path: Path, builders: ModuleType
+) -> None:
+    """As the wheels of 2023 have it: no folder named `.app` at all. The name is the archive's, or Info.plist's."""
+    archive = tmp_path / name
+    with tarfile.open(archive, "w") as tar:
+        tar.add(small_app, ".")
+    info = plistlib.loads((small_app / "Contents" / "Info.plist").read_bytes())
+    assert info["CFBundleName"] == NAME
+    found = unpack(archive, tmp_path / "out", NAME)
+    assert found.name == APP
+    assert builders.snapshot(found) == builders.snapshot(small_app)
+    shutil.copytree(small_app, tmp_path / "plain", symlinks=True)  # and a folder that lost its ending
+    assert builders.snapshot(unpack(tmp_path / "plain", tmp_path / "out", NAME)) == builders.snapshot(small_app)
 
 
 def test_from_a_folder_and_from_the_app_itself(small_app: Path, tmp_path: Path, builders: ModuleType) -> None:
