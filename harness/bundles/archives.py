@@ -7,7 +7,6 @@ target and the app renamed into place at the end: there is never half an app.
 from __future__ import annotations
 
 import enum
-import errno
 import os
 import shutil
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from harness.bundles.diskimage import DiskImage, is_disk_image
 from harness.bundles.failures import BundleError
 from harness.bundles.package import read_package
-from harness.bundles.sink import Limits, Sink, copy_tree
+from harness.bundles.sink import Limits, Sink, copy_tree, is_host_fault
 from harness.bundles.tarzip import extract_tar, extract_zip, is_wheel
 from harness.errors import EnvironmentFailure, SysextError, UsageError
 from harness.events import step
@@ -91,7 +90,7 @@ def unpack(source: Path, into: Path, app_name: str | None = None) -> Path:
 
     Raises:
         UsageError: There is no such app in it (names what is there), or it is damaged or hostile.
-        EnvironmentFailure: No space left.
+        EnvironmentFailure: No space left, or no rights.
     """
     into.mkdir(parents=True, exist_ok=True)
     with step("unpack", source=source.name, app=app_name or "") as under_way:
@@ -220,6 +219,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _as_ours(error: OSError, source: Path) -> SysextError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EnvironmentFailure(f"room to unpack {source.name}", seen=str(error), hint="make room on this host")
+    if is_host_fault(error):
+        return EnvironmentFailure(
+            f"room and rights to unpack {source.name}",
+            seen=str(error),
+            hint="make room on this host, or change the cache",
+        )
     return BundleError(f"{source.name} to be unpacked", seen=str(error), hint="check the file and the folder")

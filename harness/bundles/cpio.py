@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO, cast
 
 from harness.bundles.failures import BundleError
-from harness.bundles.sink import Readable, Sink, chunks_of
+from harness.bundles.sink import Readable, Sink, chunks_of, is_host_fault
 from harness.bundles.streams import XZ_MAGIC, XZ_MEMORY, decompressed
 
 MAX_NAME = 4096
@@ -99,6 +99,8 @@ def list_cpio(source: IO[bytes], name: str) -> Iterator[CpioEntry]:
             if total > MAX_TOTAL:
                 raise _damaged(name, f"more than {MAX_TOTAL} bytes of content")
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        if is_host_fault(error):
+            raise
         raise _damaged(name, f"{type(error).__name__}: {error}") from error
 
 
@@ -129,6 +131,8 @@ def extract_cpio(source: IO[bytes], sink: Sink, below: str) -> None:
                 raise BundleError(f"files, folders and links in {name}", seen=f"{entry.name} is neither")
             _skip(stream, padding + (entry.size if kind == stat.S_IFDIR else 0))
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        if is_host_fault(error):
+            raise
         raise _damaged(name, f"{type(error).__name__}: {error}") from error
 
 

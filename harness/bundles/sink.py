@@ -6,6 +6,7 @@ link that leads out is refused; executables keep their permission bits, set-uid 
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
@@ -199,6 +200,16 @@ class Sink:
             seen=f"{name[:200]!r}: {seen}",
             hint="do not trust this file; fetch it again from its source",
         )
+
+
+_HOST_FAULTS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO)
+)
+
+
+def is_host_fault(error: BaseException) -> bool:
+    """Whether an error while unpacking is this host's (a full disk, missing rights) and says nothing of the archive."""
+    return isinstance(error, OSError) and error.errno in _HOST_FAULTS
 
 
 def chunks_of(source: Readable, size: int | None = None) -> Iterator[bytes]:

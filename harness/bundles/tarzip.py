@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from harness.bundles.failures import BundleError
-from harness.bundles.sink import Readable, Sink, chunks_of
+from harness.bundles.sink import Readable, Sink, chunks_of, is_host_fault
 from harness.bundles.streams import decompressed
 
 MAX_HEADER = 16 * 1024 * 1024
@@ -68,6 +68,8 @@ def extract_tar(path: Path, sink: Sink) -> None:
     except BundleError:
         raise
     except _BROKEN as error:
+        if is_host_fault(error):
+            raise
         raise _damaged(path, error) from error
     if not sink.entries:
         raise BundleError(f"files in {path.name}", seen="an empty archive", hint="fetch it again")
@@ -107,6 +109,8 @@ def extract_zip(path: Path, sink: Sink) -> None:
     except BundleError:
         raise
     except (*_BROKEN, NotImplementedError) as error:
+        if is_host_fault(error):
+            raise
         raise _damaged(path, error) from error
     sink.finish()
 

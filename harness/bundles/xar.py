@@ -20,7 +20,7 @@ from typing import IO
 from xml.etree import ElementTree
 
 from harness.bundles.failures import BundleError
-from harness.bundles.sink import CHUNK
+from harness.bundles.sink import CHUNK, is_host_fault
 from harness.bundles.streams import XZ_MEMORY
 
 MAX_TABLE = 64 * 1024 * 1024
@@ -84,6 +84,8 @@ class XarArchive:
             self._fill(file, spool)
         except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:
             spool.close()
+            if is_host_fault(error):
+                raise
             raise self._bad(f"{file.name}: {type(error).__name__}: {error}") from error
         except BaseException:
             spool.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import plistlib
 import shutil
@@ -15,7 +16,7 @@ from types import ModuleType
 import pytest
 
 from harness.bundles import BundleError, Kind, detect_kind, extract, open_app, unpack
-from harness.errors import UsageError
+from harness.errors import EnvironmentFailure, UsageError
 
 NAME = "Mitmproxy Redirector"
 APP = f"{NAME}.app"
@@ -191,3 +192,35 @@ def test_extract_gives_everything(wheel_0115: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel_0115) as archive:
         files = {name for name in archive.namelist() if not name.endswith("/")}
     assert {str(path.relative_to(into)) for path in into.rglob("*") if path.is_file()} == files
+
+
+@pytest.mark.parametrize("form", ["tar", "zip", "pkg", "dmg", "folder"])
+def test_a_full_disk_is_not_the_archive_s_fault(
+    form: str, small_app: Path, tmp_path: Path, builders: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "release"
+    if form == "tar":
+        _tar("w:gz")(small_app, archive)
+    elif form == "zip":
+        _zip(small_app, archive)
+    elif form == "pkg":
+        archive.write_bytes(builders.package(small_app))
+    elif form == "dmg":
+        archive.write_bytes(builders.udif(builders.HfsWriter(small_app.parent, "R").image()))
+    else:
+        archive = small_app
+
+    really = os.open
+
+    def full(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return really(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr("harness.bundles.sink.os.open", full)
+    try:
+        with pytest.raises(EnvironmentFailure, match="No space left"):
+            unpack(archive, tmp_path / "out", NAME)
+    finally:
+        monkeypatch.undo()
+    assert _names(tmp_path / "out") == []
