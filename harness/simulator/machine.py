@@ -290,10 +290,9 @@ class Machine:
         self._finish(0, "Stopping VM...")
 
     def _asked_to_stop(self) -> None:
+        # A macOS guest only asks its user whether to shut down; nobody answers, and the machine goes on.
         print("Requesting guest OS to stop...")
-        request = getattr(self.guest, "request_stop", None)
-        if request is not None:
-            request()
+        self.journal.write("power-button")
 
     async def _suspend(self) -> None:
         if not self.options["suspendable"]:

@@ -103,9 +103,14 @@ def test_digests(bench) -> None:
 
 class TestTar:
     def test_there_and_back(self, bench, tmp_path: Path) -> None:
-        bench.sh("mkdir -p t/sub; echo one > t/sub/f; chmod 750 t/sub/f; ln -s sub/f t/l; dd if=/dev/urandom of=t/big bs=1m count=3")
+        bench.sh(
+            "mkdir -p t/sub; echo one > t/sub/f; chmod 750 t/sub/f; ln -s sub/f t/l; dd if=/dev/urandom of=t/big bs=1m count=3"
+        )
         bench.sh("tar -czf t.tgz -C t .; mkdir back; tar -xzf t.tgz -C back")
-        assert bench.sh("cmp t/big back/big && stat -f %Lp back/sub/f && readlink back/l && cat back/l").text == "750\nsub/f\none\n"
+        assert (
+            bench.sh("cmp t/big back/big && stat -f %Lp back/sub/f && readlink back/l && cat back/l").text
+            == "750\nsub/f\none\n"
+        )
         with tarfile.open(bench.disk.path("/Users/admin/t.tgz")) as archive:  # and strangers can read it
             assert {"./sub/f", "./l", "./big"} <= set(archive.getnames())
             assert archive.getmember("./sub/f").uname == "admin"
@@ -129,7 +134,9 @@ class TestTar:
 )  # fmt: skip
 def test_grep_agrees(bench, arguments: str) -> None:
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    judged = subprocess.run(["sh", "-c", f"grep {arguments}"], input=LINES.encode(), capture_output=True, env=environment, check=False)
+    judged = subprocess.run(
+        ["sh", "-c", f"grep {arguments}"], input=LINES.encode(), capture_output=True, env=environment, check=False
+    )
     ours = bench.sh(f"grep {arguments}", stdin=LINES.encode(), dialect="bash")
     assert (ours.stdout, ours.code) == (judged.stdout, judged.returncode)
 
@@ -143,7 +150,9 @@ def test_grep_agrees(bench, arguments: str) -> None:
 )  # fmt: skip
 def test_sed_agrees(bench, arguments: str) -> None:
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    judged = subprocess.run(["sh", "-c", f"sed {arguments}"], input=LINES.encode(), capture_output=True, env=environment, check=False)
+    judged = subprocess.run(
+        ["sh", "-c", f"sed {arguments}"], input=LINES.encode(), capture_output=True, env=environment, check=False
+    )
     ours = bench.sh(f"sed {arguments}", stdin=LINES.encode(), dialect="bash")
     assert (ours.stdout, ours.code) == (judged.stdout, judged.returncode)
 
@@ -157,7 +166,9 @@ def test_sed_agrees(bench, arguments: str) -> None:
 def test_filters_agree(bench, script: str) -> None:
     text = "b 2\na 1\na 1\nc 3\n"
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    judged = subprocess.run(["sh", "-c", script], input=text.encode(), capture_output=True, env=environment, check=False)
+    judged = subprocess.run(
+        ["sh", "-c", script], input=text.encode(), capture_output=True, env=environment, check=False
+    )
     ours = bench.sh(script, stdin=text.encode(), dialect="bash")
     assert (ours.text.replace("  ", " ").strip(), ours.code) == (
         judged.stdout.decode().replace("  ", " ").strip(),
@@ -195,5 +206,10 @@ def test_odds_and_ends(bench) -> None:
     assert bench.sh("command -v ls; which nosuch; command -v nosuch").text == "/bin/ls\nnosuch not found\n"
     assert bench.sh("d=$(mktemp -d) && [ -d $d ] && f=$(mktemp /tmp/x.XXXXXX) && [ -f $f ] && echo ok").text == "ok\n"
     assert bench.sh("nosuchcommand; echo $?").text == "127\n"
-    assert bench.sh("chmod u+x,go-rwx f 2>/dev/null; touch f; chmod 600 f; chmod u+x,g=r f; stat -f %Lp f").text == "740\n"
-    assert bench.sh("gzip -c < /dev/null | gunzip -c; echo data > f; gzip f; ls f.gz; gunzip f.gz; cat f").text == "f.gz\ndata\n"
+    assert (
+        bench.sh("chmod u+x,go-rwx f 2>/dev/null; touch f; chmod 600 f; chmod u+x,g=r f; stat -f %Lp f").text == "740\n"
+    )
+    assert (
+        bench.sh("gzip -c < /dev/null | gunzip -c; echo data > f; gzip f; ls f.gz; gunzip f.gz; cat f").text
+        == "f.gz\ndata\n"
+    )

@@ -43,10 +43,10 @@ SAME_IN_BASH = [
     "cat <<EOF\nvalue $((1+2)) $HOME_IS_UNSET\nEOF",
     "cat <<'EOF'\nvalue $((1+2)) `x`\nEOF",
     "cat <<-EOF\n\tindented\n\tEOF",
-    "cat <<< \"here $((6*7))\"",
+    'cat <<< "here $((6*7))"',
     "echo $((2+3*4)) $(( (2+3)*4 )) $((7/2)) $((-7/2)) $((-7%3)) $((1<<4)) $((5>3 ? 10 : 20))",
-    "f() { echo \"got $1 of $#\"; return 3; }; f a b; echo $?",
-    "set -- a 'b c' d; echo $# \"$2\"; shift; echo \"$@\"; for x in \"$@\"; do echo \"<$x>\"; done",
+    'f() { echo "got $1 of $#"; return 3; }; f a b; echo $?',
+    'set -- a \'b c\' d; echo $# "$2"; shift; echo "$@"; for x in "$@"; do echo "<$x>"; done',
     "set -e; echo before; false; echo after",
     "set -e; false || true; if false; then :; fi; ! true; echo alive",
     "echo a{b,c,d}e {1..4} x{1,2}{a,b} {} {a} '{a,b}'",
@@ -83,7 +83,9 @@ def test_bash_agrees(bench, tmp_path: Path, script: str) -> None:
     home = tmp_path / "home"
     home.mkdir()
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "LC_ALL": "C.UTF-8"}
-    judged = subprocess.run([BASH, "-c", script], cwd=home, env=environment, capture_output=True, timeout=20, check=False)
+    judged = subprocess.run(
+        [BASH, "-c", script], cwd=home, env=environment, capture_output=True, timeout=20, check=False
+    )
     for folder in bench.disk.path("/Users/admin").iterdir():
         folder.rename(tmp_path / folder.name)
     ours = bench.sh(script, dialect="bash")
@@ -99,7 +101,9 @@ def test_quoted_words_arrive_exactly(bench, dialect: str, words: list[str]) -> N
     bench.calls.clear()
     line = " ".join(shlex.quote(word) for word in words)
     if dialect == "zsh":  # shlex thinks "=" harmless; in zsh a word that begins with it is a command's path
-        line = " ".join(f"'{word}'" if word[:1] == "=" and shlex.quote(word) == word else shlex.quote(word) for word in words)
+        line = " ".join(
+            f"'{word}'" if word[:1] == "=" and shlex.quote(word) == word else shlex.quote(word) for word in words
+        )
     ran = bench.sh("argv " + line, dialect=dialect)
     assert ran.stderr == b""
     assert bench.calls == [words]
@@ -166,8 +170,8 @@ def test_a_pipe_holds_little(bench) -> None:
 
 
 def test_interpreters_have_their_dialect(bench) -> None:
-    assert bench.sh("sh -c 'x=\"a b\"; printf \"<%s>\" $x'").text == "<a><b>"
-    assert bench.sh("zsh -c 'x=\"a b\"; printf \"<%s>\" $x'").text == "<a b>"
+    assert bench.sh('sh -c \'x="a b"; printf "<%s>" $x\'').text == "<a><b>"
+    assert bench.sh('zsh -c \'x="a b"; printf "<%s>" $x\'').text == "<a b>"
     assert bench.sh("bash -lc 'echo $0'").text == "bash\n"
 
 
