@@ -295,6 +295,8 @@ def _stand_in(collector: Collector, settings: EvidenceSettings, main: Plan, arch
     def gather(target: Path, deadline: Deadline) -> str | None:
         name = archive.item.path
         if archive.item.status != "ok":
+            if not collector.reach():
+                raise Missing(collector.unreachable)
             tar = target.with_name("stand-in.logarchive.tar")
             item = Item(name="stand-in log archive", source=again.source, started=now(), why="")
             again.gather(tar, deadline)

@@ -61,6 +61,7 @@ class Collector:
 
     Attributes:
         folder: Where its files go.
+        unreachable: Why the guest cannot be asked any more; "" if it can.
     """
 
     def __init__(self, guest: Guest, case: CaseFolder, *, reason: str, since: str, deadline: Deadline) -> None:
@@ -70,7 +71,7 @@ class Collector:
         self.manifest = Manifest(case.manifest_path)
         self.folder = case.new_collection(reason)
         self.collection = Collection(id=self.folder.name, reason=reason, machine=guest.name, started=now(), since=since)
-        self._unreachable = ""
+        self.unreachable = ""
 
     def run(self, plans: list[Plan]) -> Manifest:
         """Gather everything that was planned; never raises for an item."""
@@ -99,8 +100,8 @@ class Collector:
 
     def _one(self, plan: Plan) -> None:
         item = plan.item
-        if plan.needs_guest and not self._reach():
-            item.why = self._unreachable
+        if plan.needs_guest and not self.reach():
+            item.why = self.unreachable
             return
         if self.deadline.expired:
             item.why = f"the time for evidence was used up ({self.deadline.seconds:.0f} s)"
@@ -135,16 +136,16 @@ class Collector:
         if status != "ok":
             events.event("evidence-gap", item=plan.name, status=status, why=item.why)
 
-    def _reach(self) -> bool:
+    def reach(self) -> bool:
         """Whether the guest can be asked; tries once to get it back, and then no more."""
         if self.guest.connected:
             return True
-        if self._unreachable:
+        if self.unreachable:
             return False
         try:
             self.guest.connect(self.deadline.sub(RECONNECT_SECONDS))
         except SysextError as error:
-            self._unreachable = f"the guest cannot be reached: {error.seen or error}"
+            self.unreachable = f"the guest cannot be reached: {error.seen or error}"
             return False
         return True
 

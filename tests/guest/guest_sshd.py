@@ -66,7 +66,8 @@ class Sshd:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.host_key}\n"
             f"AuthorizedKeysFile {self.folder / 'authorized_keys'}\nUsePAM no\nStrictModes no\nPidFile none\n"
             "PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-            f"Subsystem sftp internal-sftp\nSetEnv PATH={self.stubs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\n"
+            # HOME: the startup files of the user who runs the tests are no part of them.
+            f"Subsystem sftp internal-sftp\nSetEnv HOME={self.folder} PATH={self.stubs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\n"
             f"LogLevel ERROR\n{self.options}"
         )
         with (self.folder / "sshd.log").open("ab") as log:

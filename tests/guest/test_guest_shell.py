@@ -77,7 +77,7 @@ def test_a_missing_command_is_named_so(guest):
         guest.run(["no-such-command-at-all"])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(HOSTILE, max_size=12), value=HOSTILE)
 def test_every_word_arrives_as_it_is(guest, words, value):
     script = 'for word in "$@"; do printf "%s\\0" "$word"; done; printf "%s" "$VALUE"'
@@ -87,7 +87,7 @@ def test_every_word_arrives_as_it_is(guest, words, value):
     assert last == value.encode()
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=HOSTILE.filter(lambda text: text not in ("", ".", "..") and "/" not in text and len(text.encode()) < 200))
 def test_hostile_file_names_work_in_commands_and_transfers(guest, tmp_path, name):
     folder = tmp_path / "files"
