@@ -158,8 +158,10 @@ class Display(Protocol):
     def quit_settings(self) -> None:
         """Close the Settings window if it is open."""
 
-    def freeze(self, frozen: bool) -> None:  # noqa: FBT001 - a state, named by the verb
-        """Stop (or go on) sending framebuffer updates (fault env-vnc-freeze); input still works."""
+    def freeze(self, frozen: bool, *, hard: bool = False) -> None:  # noqa: FBT001 - a state, named by the verb
+        """Stop (or go on) sending framebuffer updates (fault env-vnc-freeze); input still works. A full request revives
+        them unless `hard`.
+        """
 
 
 @dataclass

@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from harness.simulator.addresses import LEASE_SECONDS, Forwards, Lease, Leases, 
 from harness.simulator.agent import AGENT_PATH, NO_AGENT, AgentDoor
 from harness.simulator.disk import GuestDisk, make_skeleton
 from harness.simulator.faults import number
-from harness.simulator.interfaces import CommandIO, Display, Guest, MacOSVersion
+from harness.simulator.interfaces import CommandIO, Display, Fault, Guest, MacOSVersion
 from harness.simulator.journal import FileJournal
 from harness.simulator.posix.base import locate
 from harness.simulator.settings import SimSettings, parse_display
@@ -28,11 +29,24 @@ DEFAULT_DISPLAY = {"height": 768, "width": 1024}
 IP_SECONDS = 60
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """What `run` was asked for. `started` is when the process began, on the monotonic clock."""
+
+    vnc_experimental: bool
+    vnc: bool
+    print_url: bool
+    suspendable: bool
+    resume: bool
+    recovery: bool
+    started: float
+
+
 class Machine:
     """Everything that one `tart run` hosts. Also the `Power` of its guest."""
 
     def __init__(
-        self, store: Store, settings: SimSettings, vm: VM, config: dict[str, Any], options: dict[str, bool]
+        self, store: Store, settings: SimSettings, vm: VM, config: dict[str, Any], options: RunOptions
     ) -> None:
         assert vm.facts.macos is not None
         self.vm = vm
@@ -72,7 +86,7 @@ class Machine:
             macos=self.macos.product,
             settings=self.settings.recorded(),
             faults=self.faults.codes,
-            resume=self.options["resume"],
+            resume=self.options.resume,
         )
         early = loop.create_future()
         loop.add_signal_handler(signal.SIGINT, early.cancel)
@@ -120,7 +134,7 @@ class Machine:
         model = getattr(self.guest, "model", self.guest)
         desktop.model = model
         self.door.guest = self.guest
-        if self.options["vnc_experimental"]:
+        if self.options.vnc_experimental:
             from harness.simulator.display.rfb import RfbServer
 
             password = passphrase()
@@ -128,7 +142,9 @@ class Machine:
             self._vnc_url = f"vnc://:{password}@127.0.0.1:{await self._rfb.start()}"
 
     async def _power_on(self) -> None:
-        if self.options["resume"]:
+        # What the simulator itself took, which no Mac's power button does: benchmarks leave it out
+        self.journal.write("power-on", start_cost_seconds=round(time.monotonic() - self.options.started, 4))
+        if self.options.resume:
             print("restoring VM state from a snapshot...")
             state = json.loads((self.vm.folder / STATE_FILE).read_text() or "{}")
             print("resuming VM...")
@@ -136,9 +152,9 @@ class Machine:
             self._spawn(self._resume(state))
         else:
             self._spawn(self._boot())
-        if self.options["vnc_experimental"]:
+        if self.options.vnc_experimental:
             self._say_url(self._vnc_url)
-        elif self.options["vnc"]:
+        elif self.options.vnc:
             self._spawn(self._say_guest_url())
         self._agent = AgentDoor(self.vm.folder, self._agent_execute)
         await self._agent.open()
@@ -163,12 +179,13 @@ class Machine:
             (self.vm.folder / "sim/agent-up").touch()
         freeze = self.faults.active("env-vnc-freeze")
         if freeze is not None:
-            self._spawn(self._freeze_later(number(freeze, "after", 0)))
+            self._spawn(self._freeze_later(freeze))
 
-    async def _freeze_later(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        self.journal.write("fault", code="env-vnc-freeze")
-        self.display.freeze(True)  # noqa: FBT003 - see interfaces.Display
+    async def _freeze_later(self, fault: Fault) -> None:
+        await asyncio.sleep(number(fault, "after", 0))
+        self.journal.write("fault", code=fault.code)
+        hard = number(fault, "hard", 0) != 0
+        self.display.freeze(True, hard=hard)  # noqa: FBT003 - see interfaces.Display
 
     def _power_cut(self) -> None:
         self.journal.write("power-cut")
@@ -224,7 +241,7 @@ class Machine:
         return (width, height), scale
 
     def _say_url(self, url: str) -> None:
-        print(f"VNC server is running at {url}" if self.options["print_url"] else f"Opening {url}...")
+        print(f"VNC server is running at {url}" if self.options.print_url else f"Opening {url}...")
 
     async def _say_guest_url(self) -> None:
         for _ in range(IP_SECONDS):
@@ -295,7 +312,7 @@ class Machine:
         self.journal.write("power-button")
 
     async def _suspend(self) -> None:
-        if not self.options["suspendable"]:
+        if not self.options.suspendable:
             self._finish(
                 1,
                 "Failed to suspend the VM: Invalid virtual machine configuration. "

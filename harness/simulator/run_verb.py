@@ -31,7 +31,7 @@ _SECKEY = (
 )
 
 
-def run(store: Store, settings: SimSettings, given: Parsed) -> int:
+def run(store: Store, settings: SimSettings, given: Parsed, *, started: float) -> int:
     """Run a machine in this process until it ends; the exit code as Tart gives it.
 
     Raises:
@@ -73,27 +73,23 @@ def run(store: Store, settings: SimSettings, given: Parsed) -> int:
         return 1
     if vm.facts.macos is None:
         return _run_blank()
-    from harness.simulator.machine import Machine
+    from harness.simulator.machine import Machine, RunOptions
 
-    machine = Machine(store, settings, vm, config, _options(given, suspended=suspended))
+    options = RunOptions(
+        vnc_experimental="vnc-experimental" in given.flags,
+        vnc="vnc" in given.flags,
+        print_url="no-graphics" in given.flags or "CI" in os.environ,
+        suspendable="suspendable" in given.flags or suspended,
+        resume=suspended,
+        recovery="recovery" in given.flags,
+        started=started,
+    )
+    machine = Machine(store, settings, vm, config, options)
     code = asyncio.run(machine.run())
     sys.stdout.flush()
     sys.stderr.flush()
     # No interpreter shutdown: a power cut waits for no thread of the guest.
     os._exit(code)
-
-
-def _options(given: Parsed, *, suspended: bool) -> dict[str, bool]:
-    flags = given.flags
-    print_url = "no-graphics" in flags or "CI" in os.environ
-    return {
-        "vnc_experimental": "vnc-experimental" in flags,
-        "vnc": "vnc" in flags,
-        "print_url": print_url,
-        "suspendable": "suspendable" in flags or suspended,
-        "resume": suspended,
-        "recovery": "recovery" in flags,
-    }
 
 
 def _validate(vm: VM, given: Parsed) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from typing import Any
@@ -17,8 +18,10 @@ ADMIN_UID, STAFF_GID = 501, 20
 class DiskSFTPServer(asyncssh.SFTPServer):
     """One SFTP session of one user. Relative names begin at the user's home, as OpenSSH's server has it."""
 
-    def __init__(self, chan: Any, disk: GuestDisk, user: str, home: str) -> None:
+    def __init__(self, chan: Any, disk: GuestDisk, user: str, home: str, writable: asyncio.Event) -> None:
         super().__init__(chan)
+        self._writable = writable
+        self._turn = asyncio.Lock()
         self._disk = disk
         self._user = user
         self._home = home
@@ -66,9 +69,13 @@ class DiskSFTPServer(asyncssh.SFTPServer):
         writing = flags & (os.O_WRONLY | os.O_RDWR)
         return os.fdopen(descriptor, "r+b" if flags & os.O_RDWR else "wb" if writing else "rb", buffering=0)
 
-    def read(self, file_obj: Any, offset: int, size: int) -> bytes:
-        """Read at an offset."""
-        return os.pread(file_obj.fileno(), size, offset)
+    async def read(self, file_obj: Any, offset: int, size: int) -> bytes:
+        """Read at an offset. One at a time and only while the client takes what it asked for: some ask for a whole
+        file at once, which must not end up in memory.
+        """
+        async with self._turn:
+            await self._writable.wait()
+            return os.pread(file_obj.fileno(), size, offset)
 
     def write(self, file_obj: Any, offset: int, data: bytes) -> int:
         """Write at an offset.

@@ -19,7 +19,7 @@ from harness.simulator.disk import may_write
 from harness.simulator.interfaces import CommandIO, CommandRunner, Disk
 from harness.simulator.shell_expand import Expander, ExpansionError
 from harness.simulator.shell_syntax import Parser
-from harness.simulator.streams import Pipe, Writer, file_reader, file_writer, nowhere, reader_of
+from harness.simulator.streams import Pipe, Writer, closed, file_reader, file_writer, nowhere, reader_of
 
 Background = set["asyncio.Task[Any]"]
 MAX_CAPTURE = 64 * 1024 * 1024
@@ -504,7 +504,7 @@ class Shell:
             target = targets[0]
             if redirect.op in (">&", "<&") and (target.isdigit() or target == "-"):
                 if target == "-":
-                    streams[redirect.fd] = reader_of(b"") if redirect.fd == 0 else _closed
+                    streams[redirect.fd] = reader_of(b"") if redirect.fd == 0 else closed
                 elif int(target) not in streams:
                     raise RedirectError(f"{target}: bad file descriptor")
                 else:
@@ -570,10 +570,6 @@ class Shell:
 
 def _reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
-
-
-async def _closed(_data: bytes) -> None:
-    raise OSError(9, os.strerror(9))
 
 
 def _with(

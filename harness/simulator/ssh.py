@@ -205,7 +205,7 @@ class _Session(SSHServerStreamSession[bytes]):
     def _make_sftp(self, chan: asyncssh.SSHServerChannel[bytes]) -> MaybeAwait[asyncssh.SFTPServer]:
         user = chan.get_extra_info("username")
         self._door.journal.write("sftp", user=user)
-        return DiskSFTPServer(chan, self._door.disk, user, home_of(user))
+        return DiskSFTPServer(chan, self._door.disk, user, home_of(user), self._writable)
 
     # --- what the client asks for
 

@@ -120,6 +120,11 @@ async def nowhere(data: bytes) -> None:
     """/dev/null."""
 
 
+async def closed(data: bytes) -> None:
+    """A stream that was closed (`>&-`)."""
+    raise OSError(9, os.strerror(9))
+
+
 async def copy(reader: asyncio.StreamReader, write: Writer) -> None:
     """Everything from a stream to a writer."""
     while data := await reader.read(CHUNK):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 
 from harness.errors import SysextError
@@ -18,6 +19,7 @@ from harness.simulator.settings import from_environment
 from harness.simulator.store import Store, TartError, UsageMistake
 
 EX_USAGE = 64
+STARTED = time.monotonic()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +71,8 @@ def _dispatch(words: list[str]) -> int:
         _complain(f"Error: {error}")
         return EX_USAGE
     except KeyboardInterrupt:
+        if grammar.verb == "run":
+            _complain("CancellationError()")
         return 1
     except BrokenPipeError:
         raise
@@ -83,7 +87,7 @@ def _run(grammar: Grammar, parsed: Parsed) -> int:
     if grammar.verb == "run":
         from harness.simulator.run_verb import run  # the heavy half: an event loop, SSH, a display
 
-        return run(store, settings, parsed)
+        return run(store, settings, parsed, started=STARTED)
     from harness.simulator import verbs
 
     if grammar.verb not in ("clone", "pull"):

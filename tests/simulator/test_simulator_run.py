@@ -87,7 +87,8 @@ class Mac:
         )  # fmt: skip
 
     def journal(self) -> list[dict[str, object]]:
-        text = (self.bench.home / "vms" / self.name / "simulator.jsonl").read_text()
+        path = self.bench.home / "vms" / self.name / "simulator.jsonl"
+        text = path.read_text() if path.exists() else ""
         return [json.loads(line) for line in text.splitlines()]
 
 
@@ -512,6 +513,17 @@ class TestFaults:
         mac.connect()
         assert tart("stop", "a", "--timeout", "1").returncode == 0
         assert mac.end() == -9
+
+    def test_vnc_freeze(self, tart: TartBench) -> None:
+        mac = self.fault(tart, "env-vnc-freeze", "--vnc-experimental")
+        frozen = {"what": "fault", "code": "env-vnc-freeze"}
+        wait_until(
+            mac.journal,
+            lambda j: any(frozen.items() <= line.items() for line in j),
+            what="it",
+            deadline=Deadline.after(30),
+        )
+        assert mac.process.poll() is None
 
     def test_slow_clone(self, tart: TartBench) -> None:
         tart.clone("base", "x")
