@@ -1,0 +1,29 @@
+"""What a person would see and click: frames, pointer and keyboard, and reading macOS's prompts off them."""
+
+from harness.screen.catalog import Catalog, default_catalog, load_catalog
+from harness.screen.errors import ScreenError, UnsupportedCharacter
+from harness.screen.frames import Box, Frame, Screen, changed_regions, is_black, save_png
+from harness.screen.ocr import RapidReader, Reader, TextLine
+from harness.screen.recognise import Button, Sighting, recognise
+from harness.screen.rfb import VncScreen
+
+__all__ = [
+    "Box",
+    "Button",
+    "Catalog",
+    "Frame",
+    "RapidReader",
+    "Reader",
+    "Screen",
+    "ScreenError",
+    "Sighting",
+    "TextLine",
+    "UnsupportedCharacter",
+    "VncScreen",
+    "changed_regions",
+    "default_catalog",
+    "is_black",
+    "load_catalog",
+    "recognise",
+    "save_png",
+]

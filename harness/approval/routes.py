@@ -1,0 +1,24 @@
+"""Where each macOS generation approves a system extension: Settings URLs, and the states that end a walk.
+
+Sources: coder/coder-desktop-macos VPNMenu.swift (the extensions sheet, suffix `.extension-point` required);
+mozilla-mobile/mozilla-vpn-client macosutils.mm (Privacy & Security).
+"""
+
+from __future__ import annotations
+
+_POINTS = {"network": "network_extension", "driver": "driver_extension", "endpoint-security": "endpoint_security"}
+ENABLED = frozenset({"activated_enabled", "activated_enabling"})
+"""States in which nobody is asked for anything any more."""
+PROMPTS = ("alert-new-extension", "alert-blocked", "alert-updated")
+"""Window classes of the first prompt; the older ones are accepted on all versions (vendors still picture them on 15)."""
+
+
+def settings_url(generation: int, kind: str) -> str:
+    """The URL that opens Settings where an extension of a kind is approved."""
+    if generation >= 15:
+        point = _POINTS.get(kind.replace(" ", "-"), "network_extension")
+        return (
+            "x-apple.systempreferences:com.apple.ExtensionsPreferences?extensionPointIdentifier="
+            f"com.apple.system_extension.{point}.extension-point"
+        )
+    return "x-apple.systempreferences:com.apple.preference.security?Security"

@@ -1,0 +1,132 @@
+"""Lines of text into paragraphs, and phrases found in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from harness.screen.catalog import Phrase
+from harness.screen.frames import Box
+from harness.screen.ocr import TextLine, squash
+
+_OPENING = "\"“”„«‘'"
+
+
+@dataclass
+class Paragraph:
+    """Lines that stand below one another, close together."""
+
+    lines: list[TextLine] = field(default_factory=list)
+
+    @property
+    def box(self) -> Box:
+        """Around all lines."""
+        return around(self.lines)
+
+
+@dataclass(frozen=True)
+class Match:
+    """Where a phrase was found. `holes`: what stood in its holes, as read, joined over lines by blanks."""
+
+    lines: tuple[TextLine, ...]
+    holes: dict[str, str]
+
+    @property
+    def box(self) -> Box:
+        """Around the lines that the phrase covers."""
+        return around(self.lines)
+
+
+def around(lines: Iterable[TextLine]) -> Box:
+    """The smallest box around some lines (at least one)."""
+    boxes = [line.box for line in lines]
+    result = boxes[0]
+    for box in boxes[1:]:
+        result = result.union(box)
+    return result
+
+
+def paragraphs(lines: Sequence[TextLine]) -> list[Paragraph]:
+    """Group lines: each joins the paragraph whose last line is right above it, of like height, and overlaps sideways."""
+    found: list[Paragraph] = []
+    for line in sorted(lines, key=lambda line: (line.box.y0, line.box.x0)):
+        best: Paragraph | None = None
+        nearest = 0.0
+        for paragraph in found:
+            last = paragraph.lines[-1].box
+            height = min(last.height, line.box.height)
+            gap = line.box.y0 - last.y1
+            overlap = min(last.x1, line.box.x1) - max(last.x0, line.box.x0)
+            if not -0.5 * height <= gap <= 0.7 * height or max(last.height, line.box.height) > 1.7 * height:
+                continue
+            if overlap < 0.5 * min(last.width, line.box.width):
+                continue
+            if best is None or gap < nearest:
+                best, nearest = paragraph, gap
+        if best is None:
+            found.append(Paragraph([line]))
+        else:
+            best.lines.append(line)
+    return found
+
+
+def find(phrase: Phrase, paragraph: Paragraph) -> Match | None:
+    """Find a phrase that begins at the beginning of a line. Of several beginnings one with a quotation mark wins (a name
+    in quotes that wraps), else the latest.
+    """
+    starts = [squash(line.text) for line in paragraph.lines]
+    best: Match | None = None
+    for index in range(len(starts)):
+        text = "".join(starts[index:])
+        match = phrase.pattern.match(text)
+        if match is None:
+            continue
+        covered: list[TextLine] = []
+        position = 0
+        for line, part in zip(paragraph.lines[index:], starts[index:], strict=True):
+            if position < match.end():
+                covered.append(line)
+            position += len(part)
+        holes = {
+            name: _as_read(paragraph.lines[index:], match.start(name), match.end(name)) for name in match.groupdict()
+        }
+        found = Match(tuple(covered), holes)
+        if paragraph.lines[index].text[:1] in _OPENING and phrase.text.startswith("{"):
+            return found
+        best = found
+    return best
+
+
+def find_any(phrases: Sequence[Phrase], groups: Sequence[Paragraph]) -> Match | None:
+    """The first of the phrases that is in one of the paragraphs."""
+    for phrase in phrases:
+        for group in groups:
+            match = find(phrase, group)
+            if match is not None:
+                return match
+    return None
+
+
+def contains(phrases: Sequence[Phrase], lines: Sequence[TextLine]) -> bool:
+    """Whether one of the phrases stands anywhere in the lines, read one after the other."""
+    text = "".join(squash(line.text) for line in lines)
+    return any(phrase.pattern.search(text) for phrase in phrases)
+
+
+def _as_read(lines: Sequence[TextLine], start: int, end: int) -> str:
+    """The text as read behind positions start..end of the squashed lines, without quotation marks around it."""
+    position = 0
+    parts: list[str] = []
+    for line in lines:
+        part = ""
+        for character in line.text:
+            size = len(squash(character))
+            if (start if size else start + 1) <= position < end:
+                part += character
+            position += size
+        if part:
+            parts.append(part)
+    joined = ""
+    for part in parts:  # a name broken at its own hyphen or dot goes on without a blank
+        joined += part if not joined or joined.endswith(("-", ".")) else f" {part}"
+    return joined.strip().strip(_OPENING + "”’ ").strip()

@@ -1,0 +1,176 @@
+"""Reading text off pixels. The engine's models come inside its wheel: no network, no system package."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import unicodedata
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from harness import events
+from harness.screen.frames import Box, Frame, Pixels
+
+LONGEST = 1600
+"""Longer sides are scaled down to it: text of 1x points stays readable, and a 2x full frame fits."""
+_CACHED = 48
+_THREADS = 2
+
+
+@dataclass(frozen=True)
+class TextLine:
+    """A line of text as it was read.
+
+    Attributes:
+        text: As read.
+        box: In pixels of the frame.
+        score: The reader's own confidence, 0 to 1.
+    """
+
+    text: str
+    box: Box
+    score: float
+
+
+class Reader(Protocol):
+    """Something that reads text in a part of a frame."""
+
+    def warm_up(self) -> None:
+        """Load what the first `read` needs. Can be called often and from any thread."""
+
+    def read(self, frame: Frame, region: Box | None = None) -> list[TextLine]:
+        """The lines in a region (all of it by default), top to bottom."""
+
+
+class RapidReader:
+    """RapidOCR. One engine, used by one thread at a time; results are cached by the pixels they were read from."""
+
+    def __init__(self) -> None:
+        self._engine: Any = None
+        self._loading = threading.Lock()
+        self._reading = threading.Lock()
+        self._cache: OrderedDict[bytes, list[TextLine]] = OrderedDict()
+
+    def warm_up(self) -> None:
+        """Load the engine and run it once: seconds at first, nothing later."""
+        with self._loading:
+            if self._engine is not None:
+                return
+            with events.step("load text reader"):
+                engine = _make_engine()
+                engine(np.full((64, 200, 3), 255, np.uint8))
+                self._engine = engine
+
+    def read(self, frame: Frame, region: Box | None = None) -> list[TextLine]:
+        """See `Reader`. About 0.2 s for an alert, 1–3 s for a whole frame, on two cores."""
+        region = (region or frame.box).padded(0, frame.size)
+        if region.width < 4 or region.height < 4:
+            return []
+        pixels = np.ascontiguousarray(frame.crop(region))
+        key = hashlib.blake2b(pixels.data, digest_size=16, salt=b"%dx%d" % pixels.shape[:2]).digest()
+        with self._reading:
+            lines = self._cache.get(key)
+            if lines is None:
+                self.warm_up()
+                started = time.monotonic()
+                lines = self._run(pixels)
+                self._cache[key] = lines
+                if len(self._cache) > _CACHED:
+                    self._cache.popitem(last=False)
+                events.event(
+                    "read", region=list(region), lines=len(lines), seconds=round(time.monotonic() - started, 3)
+                )
+            else:
+                self._cache.move_to_end(key)
+        return [
+            TextLine(
+                line.text,
+                Box(line.box.x0 + region.x0, line.box.y0 + region.y0, line.box.x1 + region.x0, line.box.y1 + region.y0),
+                line.score,
+            )
+            for line in lines
+        ]
+
+    def _run(self, pixels: Pixels) -> list[TextLine]:
+        import cv2
+
+        height, width = pixels.shape[:2]
+        factor = min(1.0, LONGEST / max(height, width))
+        picture = pixels[:, :, ::-1]
+        if factor < 1.0:
+            picture = cv2.resize(
+                np.ascontiguousarray(picture), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA
+            )
+        result = self._engine(np.ascontiguousarray(picture))
+        if result is None or getattr(result, "boxes", None) is None or result.txts is None:
+            return []
+        lines = []
+        for corners, text, score in zip(result.boxes, result.txts, result.scores, strict=True):
+            points = np.asarray(corners, float) / factor
+            box = Box(
+                int(points[:, 0].min()),
+                int(points[:, 1].min()),
+                int(np.ceil(points[:, 0].max())),
+                int(np.ceil(points[:, 1].max())),
+            )
+            if str(text).strip():
+                lines.append(TextLine(str(text).strip(), box, float(score)))
+        return sorted(lines, key=lambda line: (line.box.y0, line.box.x0))
+
+
+def _make_engine() -> Any:
+    from rapidocr import RapidOCR
+
+    return RapidOCR(
+        params={
+            "Global.log_level": "critical",
+            "Global.use_cls": False,  # text on a screen stands upright
+            "Global.max_side_len": 4000,  # we scale ourselves
+            "Global.text_score": 0.5,
+            "Det.limit_type": "min",
+            "Det.limit_side_len": 32,  # never scaled up: costs time and gains nothing on screen text
+            "EngineConfig.onnxruntime.intra_op_num_threads": _THREADS,
+            "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+        }
+    )
+
+
+_QUOTES = dict.fromkeys(map(ord, '"“”„‟«»‹›〝〞＂'), None)
+_APOSTROPHES = dict.fromkeys(map(ord, "’‘‛′´`ʼ"), "'")
+_DROPPED = frozenset("\u200b\u200e\u200f\ufeff\u2060")
+
+
+def normalise(text: str) -> str:
+    """Text as it is compared: NFKC, case folded, one kind of apostrophe, no quotation marks, single blanks."""
+    folded = unicodedata.normalize("NFKC", text).casefold().translate(_APOSTROPHES).translate(_QUOTES)
+    return " ".join("".join(character for character in folded if character not in _DROPPED).split())
+
+
+def squash(text: str) -> str:
+    """`normalise` without any blanks: readers lose and invent them."""
+    return normalise(text).replace(" ", "")
+
+
+def alike(read: str, wanted: str) -> bool:
+    """Whether a whole read text is the wanted one: equal when squashed; one wrong letter is let pass from eight on.
+
+    "allow" is never "don't allow", whatever the reader makes of blanks and apostrophes.
+    """
+    one, other = squash(read).rstrip("."), squash(wanted).rstrip(".")  # how many dots "…" has is anybody's guess
+    if one == other:
+        return True
+    return len(other) >= 8 and abs(len(one) - len(other)) <= 1 and _distance_at_most_one(one, other)
+
+
+def _distance_at_most_one(one: str, other: str) -> bool:
+    if len(one) > len(other):
+        one, other = other, one
+    for index, character in enumerate(one):
+        if character != other[index]:
+            rest = one[index + 1 :] if len(one) == len(other) else one[index:]
+            return rest == other[index + 1 :]
+    return True

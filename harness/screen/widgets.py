@@ -1,0 +1,97 @@
+"""Controls without text, found by their pixels: switches, (i) buttons; and whether a button is the blue default one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.screen.frames import Box, Frame, Pixels
+
+_INK = 36
+"""Sum of the three channel differences from the background, from which a pixel belongs to a control. macOS's dark panels
+and their switched-off switches differ by about 90, the light ones by 150."""
+_COLOURFUL = 60
+
+
+@dataclass(frozen=True)
+class Widget:
+    """A control found by pixels; `state` "on", "off" or "" (a switch whose colour and knob disagree, or no switch)."""
+
+    box: Box
+    state: str = ""
+
+
+def find_switch(frame: Frame, strip: Box, text_height: int) -> Widget | None:
+    """The right-most switch in a strip of a row: a filled pill about twice as wide as high.
+
+    Its knob's side tells the state; its colour must not say otherwise.
+    """
+    pixels = frame.crop(strip)
+    for box, area in reversed(_components(pixels)):
+        ratio = box.width / max(1, box.height)
+        if not 1.4 <= ratio <= 2.7 or not 0.7 * text_height <= box.height <= 2.6 * text_height or area < 0.75:
+            continue
+        shape = pixels[box.y0 : box.y1, box.x0 : box.x1]
+        return Widget(
+            Box(strip.x0 + box.x0, strip.y0 + box.y0, strip.x0 + box.x1, strip.y0 + box.y1), _switch_state(shape)
+        )
+    return None
+
+
+def find_info(frame: Frame, strip: Box, text_height: int) -> Widget | None:
+    """The right-most (i) button in a strip of a row: a ring, as high as wide."""
+    for box, _ in reversed(_components(frame.crop(strip))):
+        ratio = box.width / max(1, box.height)
+        if 0.75 <= ratio <= 1.34 and 0.55 * text_height <= box.height <= 2.0 * text_height:
+            return Widget(Box(strip.x0 + box.x0, strip.y0 + box.y0, strip.x0 + box.x1, strip.y0 + box.y1))
+    return None
+
+
+def is_default(frame: Frame, text: Box) -> bool:
+    """Whether the button around a text is filled with an accent colour: sampled left and right of the text."""
+    gap = max(2, text.height // 3)
+    y = (text.y0 + text.y1) // 2
+    samples = []
+    for x0, x1 in ((text.x0 - gap - 3, text.x0 - gap), (text.x1 + gap, text.x1 + gap + 3)):
+        part = frame.crop(Box(x0, y - 2, x1, y + 3)).reshape(-1, 3)
+        if len(part):
+            samples.append(np.median(part.astype(int), axis=0))
+    return bool(samples) and all(float(sample.max() - sample.min()) > _COLOURFUL for sample in samples)
+
+
+def _components(pixels: Pixels) -> list[tuple[Box, float]]:
+    """(box, how much of it the outline fills) of everything that differs from the strip's usual colour, left to right."""
+    import cv2
+
+    if pixels.size == 0:
+        return []
+    background = np.median(pixels.reshape(-1, 3), axis=0).astype(int)
+    mask = (np.abs(pixels.astype(int) - background).sum(axis=2) > _INK).astype(np.uint8)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    found = []
+    for outline in outlines:
+        x, y, width, height = cv2.boundingRect(outline)
+        if width < 5 or height < 5:
+            continue
+        # The contour runs through the pixels' middles: one less each way.
+        area = float(cv2.contourArea(cv2.convexHull(outline))) / max(1, (width - 1) * (height - 1))
+        found.append((Box(x, y, x + width, y + height), area))
+    return sorted(found, key=lambda item: item[0].x0)
+
+
+def _switch_state(shape: Pixels) -> str:
+    inner = shape[shape.shape[0] // 4 : -max(1, shape.shape[0] // 4)].astype(int)
+    width = inner.shape[1]
+    left, right = inner[:, width // 6 : width // 2], inner[:, width // 2 : -max(1, width // 6)]
+    if not left.size or not right.size:
+        return ""
+    tones = [np.median(part.reshape(-1, 3), axis=0) for part in (left, right)]
+    bright = [float(tone.sum()) for tone in tones]
+    # The knob is the brighter half, white or nearly so; the other half shows the fill.
+    knob = "off" if bright[0] > bright[1] + 20 else "on" if bright[1] > bright[0] + 20 else ""
+    fill = tones[1] if knob == "off" else tones[0]
+    colourful = float(fill.max() - fill.min()) > _COLOURFUL
+    if knob == "off" and colourful:
+        return ""
+    return knob
