@@ -32,12 +32,17 @@ WINDOW = 4 << 20
 """Bytes in flight towards us on one session. Not more: paramiko's buffer is moved as a whole with each read from it."""
 PACKET = 256 << 10
 CHANNELS = 9
-"""Sessions at once on one connection. sshd's default `MaxSessions` is 10 (sshd_config(5)); one stays in reserve."""
+"""Sessions at once on one connection. sshd's default `MaxSessions` is 10 (sshd_config(5)); it frees a session's place a
+moment after we have closed it, so a refusal may still come."""
 LOST: tuple[type[Exception], ...] = (paramiko.SSHException, EOFError, OSError)
 """What paramiko raises when the way is gone."""
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False  # it logs a traceback for each dropped connection; we raise our own
+
+
+class SessionRefused(ConnectionLost):
+    """The guest gives no more sessions on this connection just now. Nothing was started."""
 
 
 class EndpointLike(Protocol):
@@ -177,7 +182,9 @@ class Connection:
         """A new session. Give it back with `release`.
 
         Raises:
-            ConnectionLost: The connection is dead (nothing was started), or the guest refuses more sessions.
+            ConnectionLost: The connection is dead; nothing was started.
+            SessionRefused: The guest has too many sessions open; nothing was started.
+            EnvironmentFailure: We have.
         """
         if not self._places.acquire(timeout=max(0.01, deadline.remaining)):
             raise EnvironmentFailure(
@@ -187,6 +194,11 @@ class Connection:
             )
         try:
             channel = self._transport.open_channel("session", timeout=max(0.5, deadline.remaining))
+        except paramiko.ChannelException as error:
+            self._places.release()
+            raise SessionRefused(
+                f"an SSH session on {self.name}", seen=str(error), hint="is MaxSessions of the guest's sshd below 10?"
+            ) from error
         except LOST as error:
             self._places.release()
             raise ConnectionLost(

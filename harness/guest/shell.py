@@ -20,11 +20,11 @@ from harness import events
 from harness.config import GuestSettings
 from harness.errors import SysextError, Verdict
 from harness.guest.background import Background
-from harness.guest.connection import LOST, Connection, Locate
+from harness.guest.connection import LOST, Connection, Locate, SessionRefused
 from harness.guest.errors import CommandFailed, CommandTimeout, ConnectionLost, LoginRefused, Result, shown, tail
 from harness.guest.quoting import command_line
 from harness.guest.streams import Pump, Sink, exit_of
-from harness.waiting import Deadline, wait_until
+from harness.waiting import Deadline, sleep, wait_until
 
 MAX_OUTPUT = 64 << 20
 COMMAND_SECONDS = 60.0
@@ -340,6 +340,10 @@ class Shell:
             connection = self.living(deadline)
             try:
                 return connection, connection.channel(deadline)
+            except SessionRefused:
+                if deadline.expired:
+                    raise
+                sleep(min(0.05, deadline.remaining))
             except ConnectionLost:
                 if connection.alive or deadline.expired:
                     raise
