@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from harness import events
 from harness.apps.launching import CODE_NAMES, Launch, launch
-from harness.apps.oracle import Oracle, Snapshot
+from harness.apps.oracle import Entry, Oracle, Snapshot
 from harness.bundles.app import AppBundle
 from harness.config import LaunchSpec
 from harness.errors import ProductFailure, Verdict
@@ -64,9 +64,12 @@ class Activation:
     def wait_until_requested(self, deadline: Deadline) -> str | None:
         """Wait until macOS knows of the request: the extension has a state, or the app has ended; returns the state.
 
+        A state that was there before the request (an older version's) counts as well: what became of the request is for
+        `wait_until_done` to see.
+
         Raises:
-            ActivationFailed: The app ended with an error.
-            WaitTimeout: Neither happened.
+            ActivationFailed: The app ended with an error, or could not be opened.
+            WaitTimeout: Neither happened; blames the product.
         """
 
         def observe() -> tuple[str | None, int | None]:
@@ -75,7 +78,7 @@ class Activation:
 
         def known(seen: tuple[str | None, int | None]) -> bool:
             state, exit_code = seen
-            return exit_code is not None or (state is not None and state not in UNDER_WAY)
+            return self._over(exit_code) or (state is not None and state not in UNDER_WAY)
 
         with events.step("activation request", app=self.bundle.name):
             state, exit_code = wait_until(
@@ -87,19 +90,20 @@ class Activation:
                 hint="is the extension inside the app, and does the app ask for it at launch?",
                 blame=Verdict.PRODUCT_FAILURE,
             )
-            if exit_code is not None and self.spec.exits:
+            if exit_code is not None and self._over(exit_code):
                 self._judge_exit(exit_code)
         return state
 
     def wait_until_done(self, deadline: Deadline) -> None:
-        """Wait for an app that ends by itself to end well; for others, for the extension to be enabled.
+        """Wait for an app that ends by itself to end well; then, and for others, for its version of the extension to be
+        enabled.
 
         Raises:
             ActivationFailed: It ended with an error.
-            WaitTimeout: It did not end, or the state did not become *activated enabled*.
+            WaitTimeout: It did not end, or the state did not become *activated enabled*; blames the product.
         """
         with events.step("activation completes", app=self.bundle.name) as step:
-            if self.spec.exits:
+            if self.exits:
                 exit_code = wait_until(
                     lambda: self.launch.exit_code,
                     lambda code: code is not None,
@@ -113,13 +117,14 @@ class Activation:
                 assert exit_code is not None
                 self._judge_exit(exit_code)
                 step.note(exit_code=exit_code)
-            self.oracle.wait_for_state([ENABLED], deadline)
+            self._wait_until_enabled(deadline)
 
     def expect_refused(self, deadline: Deadline, *codes: int) -> int | None:
         """Wait for the request to fail, with one of those OSSystemExtensionErrorDomain codes if any are given.
 
         Raises:
             ProductFailure: It did not fail, or with another code.
+            WaitTimeout: Nothing came of it; blames the product.
         """
         wanted = " or ".join(f"{code} ({CODE_NAMES.get(code, '?')})" for code in codes) or "any code"
         try:
@@ -143,20 +148,57 @@ class Activation:
         """End the app if it still runs."""
         self.launch.stop(deadline)
 
+    @property
+    def exits(self) -> bool:
+        """Whether the app's own end is awaited: it ends by itself, and was not started by `open`, which hides it."""
+        return self.spec.exits and not self.launch.opened
+
+    def _over(self, exit_code: int | None) -> bool:
+        """Whether no more is to be expected of the app. One that should have stayed may end well and leave the rest to a
+        helper; if it ended badly, that is the end.
+        """
+        return exit_code is not None and (self.exits or exit_code not in self.spec.success_codes)
+
+    def _wait_until_enabled(self, deadline: Deadline) -> None:
+        extension = self.bundle.require_extension(self.oracle.app.extension.id)
+        wanted = f"{extension.short}/{extension.build}"
+
+        def fits(entry: Entry | None) -> bool:
+            return entry is not None and entry.state == ENABLED and entry.version == wanted
+
+        def failed(_: Entry | None) -> bool:
+            exit_code = self.launch.exit_code if not self.exits else None
+            if exit_code is not None and self._over(exit_code):
+                self._judge_exit(exit_code)
+            return False
+
+        entry = wait_until(
+            lambda: self.oracle.main(deadline.sub(30)),
+            fits,
+            what=f"{extension.identifier} {wanted} on {self.guest.name} to be {ENABLED}",
+            deadline=deadline,
+            fail_if=failed,
+            hint="look at sysextd in the case file's log; `sysext triage` on the case file names the cause",
+            blame=Verdict.PRODUCT_FAILURE,
+        )
+        assert entry is not None
+        self.states.append((round(time.monotonic() - self.clock, 3), entry.state))
+        events.event("extension-state", state=entry.state, version=entry.version)
+
     def _judge_exit(self, exit_code: int) -> None:
         if exit_code in self.spec.success_codes:
             return
         code = self.launch.error_code
         named = (
             f"OSSystemExtensionErrorDomain {code} ({CODE_NAMES.get(code, 'not a documented code')})"
-            if code
+            if code is not None
             else "no error code"
         )
         last = self.launch.output.strip().splitlines()
         raise ActivationFailed(
             f"{self.bundle.name} to activate its extension on {self.guest.name}",
             code=code,
-            seen=f"it ended with exit code {exit_code}, {named}; last line: {last[-1][:300] if last else 'none'}",
+            seen=f"{'`open`' if self.launch.opened else 'it'} ended with exit code {exit_code}, {named}; last line: {last[-1][:300] if last else 'none'}",
             hint="the case file's log holds sysextd's reason",
         )
 

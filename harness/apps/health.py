@@ -9,7 +9,7 @@ from harness import events
 from harness.apps.activation import ENABLED
 from harness.apps.oracle import Entry, Oracle
 from harness.config import AppFile, FunctionCheck
-from harness.errors import ProductFailure, SysextError, Verdict, WaitTimeout
+from harness.errors import ProductFailure, SysextError, UsageError, Verdict, WaitTimeout
 from harness.formats.launchctl import Job
 from harness.guest import Guest
 from harness.waiting import Deadline, wait_until
@@ -91,7 +91,9 @@ def _expect_job(guest: Guest, oracle: Oracle, app: AppFile, short: str, build: s
     others = [
         row
         for row in guest.run(["launchctl", "list"], deadline=deadline, sudo=True, check=False).text.splitlines()
-        if f"NetworkExtension.{app.extension.id}." in row and label not in row and not row.startswith("-")
+        if (found := row.rpartition("\t")[2].strip()).startswith(f"NetworkExtension.{app.extension.id}.")
+        and found != label
+        and not row.startswith("-")
     ]
     if others:
         raise ProductFailure(
@@ -132,5 +134,18 @@ def _run_check(guest: Guest, check: FunctionCheck, deadline: Deadline) -> None:
                 seen=f"exit {result.exit_code}: {(result.text + result.stderr.decode(errors='replace'))[-300:]}",
                 hint="the app file's check failed: the product does not function",
             )
-        if check.expect_output is not None and re.search(check.expect_output, result.text) is None:
-            raise ProductFailure(f"'{check.name}' to print {check.expect_output!r}", seen=result.text[-300:])
+        if check.expect_output is not None and not _matches(check, result.text):
+            raise ProductFailure(
+                f"'{check.name}' to print {check.expect_output!r}",
+                seen=result.text[-300:] or "nothing",
+                hint="the app file's check failed: the product does not function",
+            )
+
+
+def _matches(check: FunctionCheck, text: str) -> bool:
+    try:
+        return re.search(check.expect_output or "", text) is not None
+    except re.error as error:
+        raise UsageError(
+            f"a regular expression as expect_output of '{check.name}'", seen=str(error), hint="mend the app file"
+        ) from error

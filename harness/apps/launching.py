@@ -15,7 +15,7 @@ from harness.waiting import Deadline
 
 ERROR_DOMAIN = re.compile(
     # Error Domain=OSSystemExtensionErrorDomain Code=4 "(null)" | (OSSystemExtensionErrorDomain error 4.) | …:4 | code=4
-    r"OSSystemExtensionErrorDomain(?:[\s:(]|error|[Cc]ode|=){1,4}\s*=?\s*(\d{1,3})"
+    r"OSSystemExtensionErrorDomain(?:[\s:(]|error|[Cc]ode|=){1,4}\s*=?\s*(\d{1,3})(?!\d)"
 )
 CODE_NAMES = {
     1: "unknown",
@@ -40,18 +40,29 @@ class Launch:
     """The app under way.
 
     Attributes:
+        process: The app, or the `open` that starts it.
         token: What was put for `{pid}` and `{token}` in its arguments.
+        executable: The guest path of the program.
+        opened: Whether `open` started it: then the app's own end cannot be seen.
     """
 
+    guest: Guest
     process: Background
     token: str
     arguments: tuple[str, ...]
+    executable: str
+    opened: bool = False
     killed: bool = field(default=False)
 
     @property
     def exit_code(self) -> int | None:
-        """Its exit code, None while it runs (or when it was started by `open`, which does not wait)."""
-        return self.process.poll()
+        """Its exit code, None while it runs. When it was started by `open`: None, or what `open` failed with.
+
+        Raises:
+            ConnectionLost: Nothing is known of it any more.
+        """
+        code = self.process.poll()
+        return None if self.opened and code == 0 else code
 
     @property
     def output(self) -> str:
@@ -61,13 +72,22 @@ class Launch:
     @property
     def error_code(self) -> int | None:
         """The OSSystemExtensionErrorDomain code in its output, if it printed one."""
-        return find_error_code(self.output)
+        # Each stream on its own: what one of them chatters must not push the code out of sight.
+        for text in (self.process.stdout_text, self.process.stderr_text):
+            code = find_error_code(text)
+            if code is not None:
+                return code
+        return None
 
     def stop(self, deadline: Deadline) -> None:
         """End it if it still runs."""
-        if self.exit_code is None:
+        if self.process.running:
             self.killed = True
             self.process.stop(deadline)
+        if self.opened:
+            self.killed = True
+            pattern = "^" + "".join(f"[{char}]" if char in ".*+?()|{}$" else char for char in self.executable)
+            self.guest.run(["pkill", "-f", pattern], deadline=deadline, sudo=True, check=False)
 
 
 def find_error_code(text: str) -> int | None:
@@ -97,6 +117,7 @@ def launch(guest: Guest, bundle: AppBundle, path: str, spec: LaunchSpec, *, dead
     arguments = tuple(argument.replace("{pid}", token).replace("{token}", token) for argument in spec.arguments)
     environment = [f"{name}={value}" for name, value in spec.environment.items()]
     with events.step("launch", app=bundle.name, how=spec.how, arguments=list(arguments)):
+        executable = f"{path}/Contents/MacOS/{bundle.executable.path.name}"
         if spec.how == "open":
             words = ["open", "-n", "-a", path]
             for pair in environment:
@@ -104,17 +125,18 @@ def launch(guest: Guest, bundle: AppBundle, path: str, spec: LaunchSpec, *, dead
             words += ["--args", *arguments] if arguments else []
             process = in_user_session(guest, words, user=user, deadline=deadline)
         else:
-            words = [f"{path}/Contents/MacOS/{bundle.executable.path.name}", *arguments]
+            words = [executable, *arguments]
             process = in_user_session(
                 guest, ["env", *environment, *words] if environment else words, user=user, deadline=deadline
             )
-    return Launch(process, token, arguments)
+    return Launch(guest, process, token, arguments, executable, opened=spec.how == "open")
 
 
 def in_user_session(guest: Guest, words: list[str], *, user: str, deadline: Deadline) -> Background:
     """Run a command in the Mach bootstrap of the console user's session, as that user; does not wait for it.
 
-    Source: launchctl(1): `asuser` switches the session, and keeps root's credentials, hence the second sudo.
+    Source: launchctl(1): `asuser` switches the session, and keeps root's credentials, hence the second sudo. Where it
+    refuses, the command is started in the SSH session, and an event says so.
     """
     uid = guest.run(["id", "-u", user], deadline=deadline).text.strip()
     probe = guest.run(
@@ -127,11 +149,12 @@ def in_user_session(guest: Guest, words: list[str], *, user: str, deadline: Dead
         what="started in the SSH session, not by launchctl asuser",
         reason=probe.stderr.decode(errors="replace")[-200:],
     )
-    return guest.start(words, deadline=deadline)
+    other = [] if user == guest.settings.user else ["-u", user, "--"]
+    return guest.start(["sudo", *other, *words] if other else words, sudo=bool(other), deadline=deadline)
 
 
 def open_url(guest: Guest, url: str, *, deadline: Deadline) -> None:
-    """`open` a URL in the console user's session. Its exit code says nothing of a Settings pane: look at the screen."""
+    """`open` a URL, which Launch Services brings to the session of whoever is logged in here and at the console. Its exit code says nothing of a Settings pane: look at the screen."""
     guest.run(["open", url], deadline=deadline, check=False)
 
 

@@ -105,14 +105,23 @@ class Oracle:
 
     def state(self, deadline: Deadline) -> str | None:
         """The state, from db.plist alone where it can be read: the quick look between two clicks."""
+        entry = self.main(deadline)
+        return entry.state if entry is not None else None
+
+    def main(self, deadline: Deadline) -> Entry | None:
+        """The copy that counts, seen as quickly as `state`.
+
+        Raises:
+            SysextError: Neither source could be read.
+        """
         database = self._database(deadline)
         if database is None:
-            return self._look(deadline).state
+            return self._look(deadline).main
         entries = [
             self._from_database(item) for item in database.extensions if item.identifier == self.app.extension.id
         ]
         entries.sort(key=_rank)
-        return next((entry.state for entry in entries if entry.state not in LEAVING), None)
+        return next((entry for entry in entries if entry.state not in LEAVING), None)
 
     def wait_for_state(
         self,
