@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 something is wrong (said what), 2 unusable input, 130 inte
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -48,9 +49,9 @@ class _Lazy(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = difflib.get_close_matches(args[0], _VERBS, n=1)
-            if near:
-                error.message += f" Did you mean '{near[0]}'?"
-            raise
+            if not near or "Did you mean" in error.message:  # newer versions of click say so themselves
+                raise
+            raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from error
 
 
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -83,4 +84,8 @@ def main() -> None:
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         code = 130
+    except BrokenPipeError:
+        # Whoever read our output has gone (`sysext report | head`): nothing more to say, not even at the last flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,7 +22,7 @@ def show(file: Path, release: str | None, form: str) -> None:
 
     app = load_app(file)
     settings = settings_from(None)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for item in [app.release(release)] if release else app.releases:
         bundle = fetch_release(item, app, settings.cache_dir)
         extension = bundle.require_extension(app.extension.id)

@@ -12,7 +12,7 @@ import click
 
 from harness.cli.options import settings_from, settings_options
 from harness.config import Settings
-from harness.errors import SysextError
+from harness.errors import SysextError, UsageError
 
 Line = tuple[bool, str, str]
 
@@ -31,9 +31,15 @@ def doctor(config: Path | None, provider: str | None, guest: bool, macos: str | 
         _show(ok, name, text)
     if guest:
         for version in settings.macos:
-            for ok, name, text in _guest(settings, version):
-                bad += not ok
-                _show(ok, f"macOS {version} {name}", text)
+            try:
+                for ok, name, text in _guest(settings, version):
+                    bad += not ok
+                    _show(ok, f"macOS {version} {name}", text)
+            except UsageError:
+                raise
+            except SysextError as error:  # this Mac did not come up; the next one may
+                bad += 1
+                _show(False, f"macOS {version}", str(error))  # noqa: FBT003
     click.echo("all well" if not bad else f"{bad} not as needed")
     if settings.provider == "simulated" and guest:
         click.echo("SIMULATED: these checks ran on simulated Macs and prove nothing about real ones")
@@ -56,13 +62,13 @@ def _host(settings: Settings) -> Iterator[Line]:
     yield sys.version_info >= (3, 11), "python", platform.python_version()
     yield True, "host", f"{platform.system()} {platform.machine()}"
     provider = provider_for(settings)
-    try:
-        yield True, "provider", ", ".join(f"{key} {value}" for key, value in provider.describe().items())
-        for version in settings.macos:
+    yield True, "provider", ", ".join(f"{key} {value}" for key, value in provider.describe().items())
+    for version in settings.macos:
+        try:
             provider.check(settings.image_for(version))
             yield True, f"image for macOS {version}", settings.image_for(version)
-    except SysextError as error:
-        yield False, "provider", str(error)
+        except SysextError as error:
+            yield False, f"image for macOS {version}", str(error)
     free = shutil.disk_usage(_existing(settings.cache_dir)).free / 1e9
     yield free > 5, "disk", f"{free:.0f} GB free at {settings.cache_dir}" + ("" if free > 5 else "; 5 GB are needed")
     for module, why in (("rapidocr", "reads the screen"), ("paramiko", "SSH"), ("allure_pytest", "reports")):
@@ -79,11 +85,12 @@ def _guest(settings: Settings, macos: str) -> Iterator[Line]:
     provider = provider_for(settings)
     with tempfile.TemporaryDirectory(prefix="sysext-doctor-") as scratch, guard_signals():
         folder = Path(scratch)
-        deadline = Deadline.after(settings.timeouts.clone + settings.timeouts.boot)
+        deadline = Deadline.after(settings.timeouts.slot + settings.timeouts.clone + settings.timeouts.boot)
         machine = provider.create(
             image=settings.image_for(macos), macos=macos, purpose="doctor", folder=folder, deadline=deadline
         )
-        with machine, Guest(machine.ssh_endpoint, settings.guest, name=machine.name, folder=folder) as guest:
+        guest = Guest(machine.ssh_endpoint, settings.guest, name=machine.name, folder=folder)
+        with machine, guest:
             vnc = machine.vnc_endpoint(deadline)
             guest.connect(deadline)
             guest.wait_ready(deadline)

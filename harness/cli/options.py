@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def settings_options(command: F) -> F:
     """`--config` and `--provider`."""
-    command = click.option("--provider", default=None, help="tart or simulated (default: sysext.toml's)")(command)
+    command = click.option("--provider", default=None, help="tart or simulated")(command)
     return click.option(
         "--config", type=click.Path(path_type=Path), default=None, help="a settings file (default: sysext.toml here)"
     )(command)

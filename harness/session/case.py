@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness import events
 from harness.config import Settings
-from harness.errors import Verdict, verdict_of
+from harness.errors import SysextError, Verdict, verdict_of
 from harness.evidence import CaseFolder
 from harness.reports.result import CaseResult
 
@@ -72,7 +72,7 @@ class Case:
             simulated=self.simulated,
             release=self.release,
             verdict=verdict,
-            error=str(self.failure) if self.failure is not None else "",
+            error=_said(self.failure),
             prompt_appeared=self.prompt_appeared,
             approvable=self.approvable,
             seconds=round(time.monotonic() - self.clock, 3),
@@ -97,11 +97,20 @@ class Case:
 
 
 def slug(words: Sequence[str]) -> str:
-    """A folder name from words: letters, digits, dots and dashes only."""
-    text = "-".join(words)
-    return "".join(char if char.isascii() and (char.isalnum() or char in "-.") else "-" for char in text).strip("-.")[
-        :120
-    ]
+    """A folder name from words: ASCII letters, digits, dots and dashes only, 1 to 120 characters, no dot at either end.
+
+    Different words may give the same name: who makes the folder sees to that.
+    """
+    text = "".join(char if char.isascii() and (char.isalnum() or char in "-.") else "-" for char in "-".join(words))
+    return text.strip("-.")[:120].rstrip("-.") or "unnamed"
+
+
+def _said(error: BaseException | None) -> str:
+    """What an exception says; those that are not ours also say what they are, for their text alone may be empty."""
+    if error is None or isinstance(error, SysextError):
+        return str(error or "")
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _relative(path: Path, base: Path) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import events
 from harness.config import AppFile, Settings, load_app, load_settings
-from harness.errors import UsageError
+from harness.errors import EnvironmentFailure, UsageError
 from harness.session.case import Case, slug
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Run:
         """Make the case file of one attempt."""
         from harness.evidence import CaseFolder
 
-        name = slug([scenario, f"macos{macos}"] + ([f"attempt{attempt}"] if attempt > 1 else []))
-        folder = CaseFolder(unused(self.folder / name))
+        name = slug([scenario[:90], f"macos{macos}"] + ([f"attempt{attempt}"] if attempt > 1 else []))
+        folder = CaseFolder(claim(self.folder / name))
         log = events.EventLog(
             folder.events_path,
             scenario=scenario,
@@ -113,15 +113,49 @@ def prepare(run: Run) -> None:
 
     for macos in run.settings.macos:
         run.provider.check(run.settings.image_for(macos))
-    for release in run.app.releases[-2:] if run.release is None else [run.app.release(run.release)]:
+    place = run.app.releases.index(run.app.release(run.release))
+    for release in run.app.releases[max(0, place - 1) : place + 1]:  # with the one before it: that is upgraded from
         fetch_release(release, run.app, run.settings.cache_dir).require_extension(run.app.extension.id)
     run.provider.wait_for_slot(Deadline.after(run.settings.timeouts.slot))
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"a folder for the case files at {run.folder}",
+            seen=str(error),
+            hint="give --sysext-artifacts a place that can be written to",
+        ) from error
 
 
 def new_run_folder(artifacts: Path) -> Path:
     """A fresh folder name below `artifacts`, sortable by time."""
     stamp = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
     return unused(artifacts / f"{stamp}-{os.getpid()}")
+
+
+def claim(path: Path) -> Path:
+    """Make the folder `path`, or the first of path-2, path-3, … that is not there yet; two processes never get the same.
+
+    Raises:
+        EnvironmentFailure: It cannot be made on this host.
+    """
+    candidate = path
+    number = 1
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            candidate.mkdir()
+        except FileExistsError:
+            number += 1
+            candidate = path.with_name(f"{path.name}-{number}")
+        except OSError as error:
+            raise EnvironmentFailure(
+                f"a case file at {candidate}",
+                seen=str(error),
+                hint="is this host's disk full, or the folder read-only?",
+            ) from error
+        else:
+            return candidate
 
 
 def unused(path: Path) -> Path:
