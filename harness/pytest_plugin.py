@@ -6,7 +6,8 @@ Inert until a test asks for one of these fixtures or a `--sysext-…` option is 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from harness import events
-from harness.errors import SysextError, UsageError, Verdict, verdict_of
+from harness.errors import KnownIssue, ProductFailure, SysextError, Verdict, verdict_of
 
 if TYPE_CHECKING:
     from harness.config import AppFile
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
 
 RUN = pytest.StashKey["Run"]()
 FOLDER = pytest.StashKey[Path]()
-LIVE = pytest.StashKey["LiveFile"]()
-FOLLOWER = pytest.StashKey["Follower"]()
+LIVE = pytest.StashKey[Any]()
+FOLLOWER = pytest.StashKey[Any]()
 CASE = pytest.StashKey["Case"]()
 ATTEMPT = pytest.StashKey[int]()
 MAC = pytest.StashKey["Mac"]()
+TERMINAL = pytest.StashKey[int]()
+HEADED = pytest.StashKey[bool]()
+UNUSABLE = pytest.StashKey[SysextError]()
 
 OPTIONS = {
     "provider": "where Macs come from: tart, simulated",
@@ -70,16 +74,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--sysext-quiet", action="store_true", help="no live line per step")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker; with a `--sysext-…` option, check everything before any test starts."""
+    """Register the marker; with `--sysext-app`, check everything before any test is collected.
+
+    The process that leads xdist's workers never collects, so there an app that is named elsewhere counts as well.
+    """
     config.addinivalue_line("markers", "sysext: needs a Mac (the fixtures mac, approval, case)")
-    if (
-        not _is_worker(config)
-        and config.getoption("sysext_app")
-        and not config.option.help
-        and not config.option.collectonly
-    ):
-        with _usage_errors():
+    if _is_worker(config) or config.option.help or config.option.version or config.option.collectonly:
+        return
+    with _usage_errors():
+        if config.getoption("sysext_app") or (config.getoption("dist", "no") != "no" and _names_an_app(config)):
             _prepared(config)
 
 
@@ -94,6 +99,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say where the Macs come from."""
     if RUN not in config.stash:
         return []
+    config.stash[HEADED] = True
     run = config.stash[RUN]
     label = " — SIMULATED Macs: no result here says anything about a real one" if run.provider.simulated else ""
     lines = [f"sysext: provider {run.settings.provider}{label}"]
@@ -106,17 +112,31 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """The same, where it was not known before a scenario was collected."""
+    return [] if HEADED in config.stash else pytest_report_header(config)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One scenario becomes one test per macOS version."""
     if "macos" in metafunc.fixturenames and {"mac", "case"} & set(metafunc.fixturenames):
-        with _usage_errors():
-            run = _run(metafunc.config)
-        metafunc.parametrize("macos", run.settings.macos, ids=[f"macos{version}" for version in run.settings.macos])
+        versions: list[Any] = []
+        try:
+            versions = list(_run(metafunc.config).settings.macos)
+        except SysextError as error:
+            if _is_worker(metafunc.config):
+                raise pytest.Collector.CollectError(str(error)) from error
+            metafunc.config.stash[UNUSABLE] = error  # raised once all is collected: here it would be one test's error
+        metafunc.parametrize("macos", versions, ids=[f"macos{version}" for version in versions])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Check before the first Mac boots that there is something to run it with."""
-    if _is_worker(session.config) or session.config.option.collectonly:
+    if _is_worker(session.config):
+        return
+    if UNUSABLE in session.config.stash:
+        raise pytest.UsageError(str(session.config.stash[UNUSABLE]))
+    if session.config.option.collectonly:
         return
     if any("mac" in getattr(item, "fixturenames", ()) for item in session.items):
         with _usage_errors():
@@ -131,12 +151,15 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     hook = item.ihook
     for attempt in range(1, ENVIRONMENT_TRIES + 1):
         item.stash[ATTEMPT] = attempt
-        item.stash.pop(CASE, None) if CASE in item.stash else None
+        if CASE in item.stash:
+            del item.stash[CASE]
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
         result = _finish(item)
         again = result is not None and result.verdict is Verdict.ENVIRONMENT_FAILURE and attempt < ENVIRONMENT_TRIES
         for report in reports:
+            if again and report.when == "call" and report.passed:
+                continue  # what broke came after it (the Mac could not be deleted): it counts once, with the rerun
             if again and report.failed:
                 report.outcome = "rerun"  # type: ignore[assignment]
             if result is not None:
@@ -155,24 +178,26 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Collect the evidence of a failure while the Mac is still there; put the verdict in front of the message."""
     report = yield
-    if call.excinfo is None or CASE not in item.stash:
+    if CASE not in item.stash:
         return report
-    error = call.excinfo.value
+    error = _what_went_wrong(report, call)
+    if error is None:
+        return report
     case = item.stash[CASE]
     verdict = case.fail(error)
-    if verdict is not Verdict.SKIPPED and call.when == "call" and MAC in item.stash:
+    # Whatever failed, the scenario or a fixture of its own: as long as there is a Mac, it is asked.
+    if verdict is not Verdict.SKIPPED and call.when != "teardown" and MAC in item.stash:
         with events.use(case.log):
             item.stash[MAC].collect(f"{verdict.value}: {type(error).__name__}")
     if report.failed:
-        report.sections.append((f"sysext: {verdict.value}", f"{error}\ncase file: {case.folder.path}"))
+        text = events.SECRETS.mask(f"{error}\ncase file: {case.folder.path}")
+        report.sections.append((f"sysext: {verdict.value}", text))
     return report
 
 
-def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
+def pytest_report_teststatus(report: Any) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
     """Show a first try that the environment broke as R."""
-    if report.outcome == "rerun":  # type: ignore[comparison-overlap]
-        return "rerun", "R", ("RERUN", {"yellow": True})  # type: ignore[return-value]
-    return None
+    return ("rerun", "R", ("RERUN", {"yellow": True})) if report.outcome == "rerun" else None
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -194,12 +219,16 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for problem in problems:
         terminalreporter.write_line(str(problem))
     terminalreporter.write_line(f"case files: {run.folder}")
-    write_github_summary(summary)
-    (run.folder / "summary.md").write_text(summary.markdown(), encoding="utf-8")
+    try:
+        write_github_summary(summary)
+        (run.folder / "summary.md").write_text(summary.markdown(), encoding="utf-8")
+    except OSError as error:  # a full disk: the table above was shown all the same
+        terminalreporter.write_line(f"the summary could not be written to a file: {error}")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Allure's extra files; stop following."""
+    """Allure's extra files; stop following, once what Ctrl-C left to tear down is gone as well."""
     config = session.config
     if RUN in config.stash and not _is_worker(config):
         folder = config.getoption("allure_report_dir", None)
@@ -212,8 +241,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
                 environment={**run.provider.describe(), "app": run.app.name},
                 simulated=run.provider.simulated,
             )
+    if LIVE in config.stash:
+        config.stash[LIVE].close()
+        del config.stash[LIVE]
     if FOLLOWER in config.stash:
         config.stash[FOLLOWER].stop()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let go of the terminal."""
+    if FOLLOWER in config.stash:
+        config.stash[FOLLOWER].stop()
+    if TERMINAL in config.stash:
+        os.close(config.stash[TERMINAL])
+        del config.stash[TERMINAL]
 
 
 @pytest.fixture(scope="session")
@@ -269,10 +310,10 @@ def mac(request: pytest.FixtureRequest, sysext_run: Run, case: Case) -> Iterator
             macos=case.macos,
             purpose=case.scenario,
             folder=machine_folder(case),
-            deadline=Deadline.after(settings.timeouts.clone),
+            deadline=Deadline.after(settings.timeouts.slot + settings.timeouts.clone),
             environment={"SYSEXT_SIM_RUN_KEY": f"{case.nodeid}|{case.attempt}"},
         )
-        stack.callback(_put_away, machine, case, settings.keep_vm, settings.timeouts.shutdown)
+        stack.callback(_put_away, request.node, machine, case, settings.keep_vm, settings.timeouts.shutdown)
         mac = Mac(
             machine,
             settings=settings,
@@ -283,7 +324,7 @@ def mac(request: pytest.FixtureRequest, sysext_run: Run, case: Case) -> Iterator
         )
         stack.callback(mac.close)
         request.node.stash[MAC] = mac
-        stack.callback(request.node.stash.pop, MAC)
+        stack.callback(request.node.stash.__delitem__, MAC)
         try:
             mac.bring_up()
         except Exception as error:
@@ -301,7 +342,13 @@ def approval(mac: Mac) -> ApprovalSteps:
     return ApprovalSteps(mac)
 
 
-def _put_away(machine: Machine, case: Case, keep: bool, seconds: float) -> None:  # noqa: FBT001 - registered as a callback
+def _put_away(
+    item: pytest.Item,
+    machine: Machine,
+    case: Case,
+    keep: bool,  # noqa: FBT001 - registered as a callback
+    seconds: float,
+) -> None:
     from harness.waiting import Deadline
 
     verdict = verdict_of(case.failure)
@@ -309,13 +356,40 @@ def _put_away(machine: Machine, case: Case, keep: bool, seconds: float) -> None:
         machine.mark_bad(str(case.failure))
     with events.step("delete machine", machine=machine.name):
         if keep and verdict not in (Verdict.PASSED, Verdict.SKIPPED):
-            machine.keep()
+            _say_how_to_reach(item, machine.keep())
             return
         try:
             # A disposable Mac: nothing on it is wanted any more, so the power is cut.
             machine.stop(Deadline.after(seconds))
         finally:
             machine.delete()
+
+
+def _say_how_to_reach(item: pytest.Item, text: str) -> None:
+    """Show how to reach a kept Mac. The VNC password in it goes to the terminal and nowhere else: xdist's workers have
+    none, and what they report is kept in files, so there it is masked.
+    """
+    masked = events.SECRETS.mask(text)
+    write = _terminal(item.config)
+    if write is not None:
+        for line in text.splitlines():
+            write(line)
+        return
+    if masked != text:
+        masked += "\n  (the VNC password is only shown without -n; `sysext machines` lists what was kept)"
+    item.add_report_section("teardown", "sysext: kept", masked)
+
+
+def _what_went_wrong(report: pytest.TestReport, call: pytest.CallInfo[None]) -> BaseException | None:
+    """The exception of a phase, as the verdict should see it."""
+    error = call.excinfo.value if call.excinfo is not None else None
+    if hasattr(report, "wasxfail"):
+        if error is None:
+            return None
+        return KnownIssue(f"a known issue: {report.wasxfail or 'xfail'}", seen=str(error) or type(error).__name__)
+    if error is None and report.failed:
+        return ProductFailure("what is marked as a known issue to fail", seen=str(report.longrepr), hint="remove xfail")
+    return error
 
 
 def _finish(item: pytest.Item) -> CaseResult | None:
@@ -373,27 +447,69 @@ def _prepared(config: pytest.Config) -> Run:
     run = _run(config)
     prepare(run)
     config.stash[FOLDER] = run.folder
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and not config.getoption("sysext_quiet"):
+    _terminal(config)  # now, while it is not captured
+    if not config.getoption("sysext_quiet"):
         from harness.reports.console import Follower
 
-        def show(line: str) -> None:
-            reporter.ensure_newline()
-            reporter.write_line(line)
-
-        config.stash[FOLLOWER] = Follower(run.folder / "live.log", show)
-        config.stash[FOLLOWER].start()
+        show = _terminal(config)
+        if show is not None:
+            config.stash[FOLLOWER] = Follower(run.folder / "live.log", show)
+            config.stash[FOLLOWER].start()
     return run
+
+
+def _terminal(config: pytest.Config) -> Callable[[str], None] | None:
+    """A way to write a line where pytest's own lines go; None in a process that has no terminal (xdist's workers).
+
+    While a test runs, pytest takes standard output away to capture it, also from its own reporter. What is said then
+    goes through a descriptor that was copied before: `_prepared` runs while nothing is captured.
+    """
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or _is_worker(config):
+        return None
+    if TERMINAL not in config.stash:
+        try:
+            config.stash[TERMINAL] = os.dup(reporter._tw._file.fileno())
+        except (AttributeError, OSError, ValueError):  # not a real file: somebody runs pytest inside their program
+            return _reporting(reporter)
+    descriptor = config.stash[TERMINAL]
+
+    def write(line: str) -> None:
+        # pytest keeps the place in its line of dots by this name; None makes it begin a new one.
+        start = "\n" if reporter.currentfspath else ""
+        reporter.currentfspath = None
+        reporter.flush()
+        os.write(descriptor, f"{start}{line}\n".encode(errors="replace"))
+
+    return write
+
+
+def _reporting(reporter: Any) -> Callable[[str], None]:
+    def write(line: str) -> None:
+        reporter.ensure_newline()
+        reporter.write_line(line)
+
+    return write
+
+
+def _names_an_app(config: pytest.Config) -> bool:
+    """Whether the settings name an app file, without `--sysext-app`."""
+    if os.environ.get("SYSEXT_APP"):
+        return True
+    given = config.getoption("sysext_config") or os.environ.get("SYSEXT_CONFIG")
+    if not given and not Path("sysext.toml").is_file():
+        return False
+    from harness.config import load_settings
+
+    return load_settings(Path(given) if given else None).app is not None
 
 
 @contextlib.contextmanager
 def _usage_errors() -> Iterator[None]:
     try:
         yield
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from error
     except SysextError as error:
-        raise pytest.UsageError(f"{error}") from error
+        raise pytest.UsageError(events.SECRETS.mask(str(error))) from error
 
 
 def _is_worker(config: pytest.Config) -> bool:
