@@ -120,7 +120,7 @@ async def nowhere(data: bytes) -> None:
     """/dev/null."""
 
 
-async def closed(data: bytes) -> None:
+async def closed(data: bytes) -> None:  # noqa: ARG001 - a Writer
     """A stream that was closed (`>&-`)."""
     raise OSError(9, os.strerror(9))
 

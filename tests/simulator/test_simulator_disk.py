@@ -54,6 +54,8 @@ def test_no_path_leaves_the_disk(disk: GuestDisk, path: str, cwd: str) -> None:
 
 def test_links_mean_the_guests_root(disk: GuestDisk) -> None:
     assert disk.path("/in/b").read_text() == "inside"
+    (disk.root / "a/deep").symlink_to("/private/tmp")
+    assert disk.path("/a/deep/x") == disk.root / "private/tmp/x"
     assert disk.path("/up/a/b").read_text() == "inside"
     assert disk.path("/a/up/in/b").read_text() == "inside"
     assert not disk.path("/out/secret").exists()

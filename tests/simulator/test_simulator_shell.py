@@ -62,7 +62,7 @@ SAME_IN_BASH = [
     "sh -c 'exit 5' & wait $!; echo $?",
     "echo \"a\\\"b\\$c\\d\" 'it'\\''s' $'tab\\there\\x41'",
     "echo # comment\necho a#b '#c'",
-    "echo one \\\n two",
+    "echo one \\\n two th\\\nree",
     "echo ~ | grep -c /; x=~; [ \"$x\" = ~ ] && echo tilde; echo '~' a~b",
     "false | true; echo $?; set -o pipefail; false | true; echo $?",
     "cd /; pwd; cd /tmp && pwd; cd - >/dev/null; pwd",
