@@ -17,7 +17,7 @@ from harness import events
 from harness.approval.observer import Observer
 from harness.approval.routes import ENABLED, PROMPTS, settings_url
 from harness.errors import HarnessError, ProductFailure
-from harness.screen import Box, Button, Catalog, Frame, Reader, Screen, Sighting
+from harness.screen import Box, Button, Catalog, Frame, Reader, Screen, Sighting, changed_regions
 from harness.screen.frames import same
 from harness.screen.recognise import is_app
 from harness.waiting import Deadline
@@ -136,6 +136,7 @@ class Approver:
             catalog=catalog,
         )
         self._foreign: set[str] = set()
+        self._prompt: Sighting | None = None
 
     # --- looking
 
@@ -164,6 +165,7 @@ class Approver:
                     if seen is not None or over:
                         break
                 frame = self.screen.wait_for_change(frame, deadline.sub(1.0)) or frame
+            self._prompt = seen
             step.note(window=seen.window if seen else None)
             self.observer.keep(frame, seen.window if seen is not None else "no-prompt")
             return seen
@@ -237,11 +239,14 @@ class Approver:
             enter: "prompt" presses Open System Settings in the prompt on the screen; "url" opens the page in the guest.
         """
         walk = _Walk(enter, idle_since=time.monotonic())
+        prompt, self._prompt = self._prompt, None
         with events.step("approve in Settings", route=enter, generation=self.generation) as step:
             self.reader.warm_up()
             try:
                 if enter == "url":
                     self._open(walk)
+                elif prompt is not None and prompt.window in PROMPTS:  # seen a moment ago: no need to look again
+                    self._act(walk, prompt, deadline)
                 approvable = self._walk(walk, deadline)
                 self.observer.keep(
                     self.screen.frame(Deadline.after(2.0)), "approved" if approvable else "not-approvable"
@@ -267,14 +272,10 @@ class Approver:
             idle = time.monotonic() - walk.idle_since
             full = idle > 4.0 and not walk.looked_fully
             walk.looked_fully = walk.looked_fully or full
-            seen = self.observer.look(frame, before=walk.before, full=full, ignore=self._ignored(walk))
+            # Consents are answered by whoever expects them.
+            seen = self.observer.look(frame, before=walk.before, full=full, ignore=CONSENT_WINDOWS)
             if seen is None or not self._act(walk, seen, deadline):
                 self._wait(walk, frame, deadline)
-
-    def _ignored(self, walk: _Walk) -> tuple[str, ...]:
-        """A consent is answered by who expects it. A prompt that was answered in vain may still be drawn."""
-        del walk
-        return CONSENT_WINDOWS
 
     def _act(self, walk: _Walk, seen: Sighting, deadline: Deadline) -> bool:
         """Do what the window asks for; False if there is nothing to do but wait."""
@@ -393,7 +394,7 @@ class Approver:
             self.screen.click(*button.centre)
             walk.steps.append(Step("click", seen.window, button.text, button.centre))
             self.observer.keep(now, f"{seen.window}-{button.role}")
-            after = self._changed(now, seen.box, deadline.sub(EFFECT))
+            after = self._gone(now, seen, deadline.sub(EFFECT))
             step.note(effect=after is not None)
         if after is not None:
             walk.before = now
@@ -403,6 +404,10 @@ class Approver:
     def _wait(self, walk: _Walk, frame: Frame, deadline: Deadline) -> None:
         """Nothing to do: wait for news; after a while open the page (again) by its URL; then give up."""
         idle = time.monotonic() - walk.idle_since
+        if idle > 5.0 and self.generation < 15 and walk.before is not None:
+            for region in changed_regions(walk.before, frame)[:1]:  # the page may not have landed at its Security part
+                if self._scroll(walk, "", region):
+                    return
         if idle > 8.0:
             if walk.opened > 1 or (walk.opened == 1 and idle > 20.0):
                 walk.hopeless = walk.why
@@ -457,22 +462,35 @@ class Approver:
                 before = self.screen.frame(deadline)
                 self.screen.click(*button.centre)
                 self.observer.keep(before, f"{seen.window}-{role}")
-                self._changed(before, seen.box, deadline.sub(EFFECT))
+                self._gone(before, seen, deadline.sub(EFFECT))
             frame = self.screen.settle(deadline.sub(2.0), quiet=_CALM)
-            again = self._ours(self.observer.look(frame, kinds=kinds)) if not same(frame, before, seen.box) else seen
+            again = self._ours(self.observer.look(frame, kinds=kinds)) if not same(frame, before, seen.title) else seen
             if again is None:
                 return
             seen = again
         raise HarnessError(f"{seen.window} to go after '{role}'", seen=f"it is still there after {TRIES} clicks")
 
     def _changed(self, before: Frame, box: Box, deadline: Deadline) -> Frame | None:
-        """The first frame in which `box` is not as it was before; None if there is none within the deadline."""
+        """The first frame in which `box`, or something as big as a window, is not as it was before; None if there is none
+        within the deadline.
+        """
         frame = before
         while True:
             later = self.screen.wait_for_change(frame, deadline)
             if later is None:
                 return None
-            if not same(before, later, box):
+            if not same(before, later, box) or changed_regions(before, later):
+                return later
+            frame = later
+
+    def _gone(self, before: Frame, seen: Sighting, deadline: Deadline) -> Frame | None:
+        """The frame that shows what a click did: an alert's title has changed (it is gone); in Settings, anything."""
+        if seen.title is None:
+            return self._changed(before, seen.box, deadline)
+        frame = before
+        while True:
+            later = self.screen.wait_for_change(frame, deadline)
+            if later is None or not same(before, later, seen.title):
                 return later
             frame = later
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness import events
 from harness.screen.frames import Box, Frame, Pixels
@@ -100,12 +101,10 @@ class RapidReader:
 
         height, width = pixels.shape[:2]
         factor = min(1.0, LONGEST / max(height, width))
-        picture = pixels[:, :, ::-1]
+        picture: NDArray[Any] = np.ascontiguousarray(pixels[:, :, ::-1])
         if factor < 1.0:
-            picture = cv2.resize(
-                np.ascontiguousarray(picture), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA
-            )
-        result = self._engine(np.ascontiguousarray(picture))
+            picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        result = self._engine(picture)
         if result is None or getattr(result, "boxes", None) is None or result.txts is None:
             return []
         lines = []

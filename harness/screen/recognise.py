@@ -61,6 +61,7 @@ class Sighting:
         box: Around the window's own texts and buttons.
         rows: The names in a list of extensions.
         field: Where the password goes, if that is known.
+        title: Around the title of an alert or sheet: when these pixels change, it has gone (or moved).
     """
 
     window: str
@@ -75,6 +76,7 @@ class Sighting:
     confidence: float = 0.0
     rows: tuple[str, ...] = ()
     field: Box | None = None
+    title: Box | None = None
 
     def button(self, *roles: str) -> Button | None:
         """The first button of one of these roles."""
@@ -213,6 +215,7 @@ def _dialog(
         language=page.language,
         confidence=(1.0 if body and pair else 0.7) * min(line.score for line in title.lines),
         field=_field(page, column, buttons) if page.fields else None,
+        title=title.box,
     )
 
 
@@ -375,7 +378,7 @@ def _sheet(
             continue
         name = above[-1]
         names.append(name.text)
-        top, bottom = name.box.y0 - name.box.height // 3, line.box.y1 + line.box.height // 3
+        top, bottom = name.box.y0 - name.box.height // 2, line.box.y1 + line.box.height // 2
         strip = Box(max(name.box.x1, line.box.x1) + 4, top, region.x1, bottom)
         widget = find_switch(frame, strip, name.box.height)
         if widget is None:
@@ -462,7 +465,7 @@ def _rows(
 
 
 def _strip(row: Box, region: Box) -> Box:
-    return Box(row.x1 + 4, row.y0 - row.height // 3, region.x1, row.y1 + row.height // 3)
+    return Box(row.x1 + 4, row.y0 - row.height * 2 // 3, region.x1, row.y1 + row.height * 2 // 3)
 
 
 def _above(line: TextLine, lines: Sequence[TextLine]) -> TextLine | None:

@@ -30,7 +30,9 @@ def find_switch(frame: Frame, strip: Box, text_height: int) -> Widget | None:
     pixels = frame.crop(strip)
     for box, area in reversed(_components(pixels)):
         ratio = box.width / max(1, box.height)
-        if not 1.4 <= ratio <= 2.7 or not 0.7 * text_height <= box.height <= 2.6 * text_height or area < 0.75:
+        if not 1.4 <= ratio <= 2.7 or not 0.7 * text_height <= box.height <= 2.6 * text_height:
+            continue
+        if not 0.75 <= area <= 0.97:  # a pill, not a rectangle
             continue
         shape = pixels[box.y0 : box.y1, box.x0 : box.x1]
         return Widget(
@@ -41,8 +43,10 @@ def find_switch(frame: Frame, strip: Box, text_height: int) -> Widget | None:
 
 def find_info(frame: Frame, strip: Box, text_height: int) -> Widget | None:
     """The right-most (i) button in a strip of a row: a ring, as high as wide."""
-    for box, _ in reversed(_components(frame.crop(strip))):
+    for box, area in reversed(_components(frame.crop(strip))):
         ratio = box.width / max(1, box.height)
+        if not 0.68 <= area <= 0.9:  # a disc fills 0.785 of its box, a square all of it
+            continue
         if 0.75 <= ratio <= 1.34 and 0.55 * text_height <= box.height <= 2.0 * text_height:
             return Widget(Box(strip.x0 + box.x0, strip.y0 + box.y0, strip.x0 + box.x1, strip.y0 + box.y1))
     return None
@@ -72,8 +76,8 @@ def _components(pixels: Pixels) -> list[tuple[Box, float]]:
     found = []
     for outline in outlines:
         x, y, width, height = cv2.boundingRect(outline)
-        if width < 5 or height < 5:
-            continue
+        if width < 5 or height < 5 or x == 0 or y == 0 or x + width == mask.shape[1] or y + height == mask.shape[0]:
+            continue  # specks; and what goes on outside the strip: a window's edge, a panel's
         # The contour runs through the pixels' middles: one less each way.
         area = float(cv2.contourArea(cv2.convexHull(outline))) / max(1, (width - 1) * (height - 1))
         found.append((Box(x, y, x + width, y + height), area))

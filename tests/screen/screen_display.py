@@ -1,0 +1,84 @@
+"""Shared by the tests of screens: a simulated display behind a real socket, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from harness.screen import RapidReader, VncScreen
+from harness.waiting import Deadline
+
+
+@pytest.fixture(scope="session")
+def reader() -> RapidReader:
+    return RapidReader()
+
+
+class Display:
+    """A simulated desktop served on the loopback interface."""
+
+    PASSWORD = "sesame12"
+
+    def __init__(self, version: str, *, scale: int = 1, appearance: str = "light", model=None) -> None:
+        from harness.simulator.display.gallery import VERSIONS, StillModel, _NoJournal, build_display
+        from harness.simulator.display.rfb import RfbServer
+        from harness.simulator.interfaces import Stage
+
+        self.journal: list[dict] = []
+
+        class Journal(_NoJournal):
+            def write(_self, what: str, **attributes: object) -> None:
+                self.journal.append({"what": what, **attributes})
+
+        self.desktop = build_display(
+            macos=VERSIONS[version],
+            size_points=(1280, 800),
+            scale=scale,
+            appearance=appearance,
+            settings=None,
+            journal=Journal(),
+        )
+        self.desktop.model = model or StillModel("Mitmproxy Redirector")
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self.server = RfbServer(self.desktop, self.PASSWORD)
+        self.port = asyncio.run_coroutine_threadsafe(self.server.start(), self.loop).result(10)
+        self.do(lambda: self.desktop.set_stage(Stage.DESKTOP))
+
+    def do(self, action: Callable[[], object]) -> object:
+        async def run() -> object:
+            return action()
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(10)
+
+    def connect(self) -> VncScreen:
+        screen = VncScreen("127.0.0.1", self.port, self.PASSWORD, name="simulated")
+        screen.frame(Deadline(10))
+        return screen
+
+    @property
+    def clicks(self) -> list[str | None]:
+        return [entry["hit"] for entry in self.journal if entry["what"] == "click"]
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.server.close(), self.loop).result(10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        self.loop.close()
+
+
+@pytest.fixture
+def displays() -> Iterator[Callable[..., Display]]:
+    made: list[Display] = []
+
+    def make(version: str, **options: object) -> Display:
+        made.append(Display(version, **options))
+        return made[-1]
+
+    yield make
+    for display in made:
+        display.close()
