@@ -36,7 +36,7 @@ def sysdiagnose(guest: Guest, *, seconds: float) -> Plan:
         try:
             _make(guest, folder, deadline)
             archive = _find(guest, folder, deadline)
-            guest.get(archive, target, deadline=deadline, sudo=True, max_bytes=MAX_ARCHIVE)
+            _fetch(guest, archive, target, deadline)
         finally:
             forget(guest, folder, Deadline.after(30))
         return _check(target)
@@ -73,6 +73,18 @@ def _find(guest: Guest, folder: str, deadline: Deadline) -> str:
             seen=f"sysdiagnose ended with 0, but there is only: {', '.join(result.lines[:10]) or 'nothing'}",
         )
     return f"{folder}/{names[0]}"
+
+
+def _fetch(guest: Guest, archive: str, target: Path, deadline: Deadline) -> None:
+    try:
+        guest.get(archive, target, deadline=deadline, sudo=True, max_bytes=MAX_ARCHIVE)
+    except SysextError as error:
+        # The beginning of a tar.gz can still be read: better than nothing, and named as what it is.
+        parts = [part for part in target.parent.glob(f"{target.name}.*.part") if part.stat().st_size]
+        if not parts:
+            raise
+        parts[0].replace(target)
+        raise Partial(f"only the first {target.stat().st_size:,} bytes could be copied: {error.seen}") from error
 
 
 def _check(target: Path) -> str:

@@ -251,8 +251,9 @@ class Shell:
             pump.feed(prelude, data)
             finished = pump.until_end(deadline)
             if not finished or pump.overflow:
+                seconds = time.monotonic() - started
                 self._end(connection, channel, pump.group, sudo=sudo)
-                self._complain(argv, pump, started, overflow=pump.overflow)
+                self._complain(argv, pump, seconds, overflow=pump.overflow)
             code, signal = exit_of(channel)
             if code is None:
                 raise ConnectionLost(
@@ -274,8 +275,7 @@ class Shell:
             )
         return result
 
-    def _complain(self, argv: Sequence[str], pump: Pump, started: float, *, overflow: bool) -> None:
-        seconds = time.monotonic() - started
+    def _complain(self, argv: Sequence[str], pump: Pump, seconds: float, *, overflow: bool) -> None:
         result = Result(tuple(argv), -1, bytes(pump.stdout), bytes(pump.stderr), seconds)
         if overflow:
             raise CommandFailed(

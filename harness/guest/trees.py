@@ -98,16 +98,20 @@ class Trees(Files):
         """
         absolute(remote)
         part = local.with_name(local.name + ".part")
-        with part.open("wb") as target:
-            result = self.run(
-                ["tar", "-cf", "-", "-C", remote, "."],
-                deadline=deadline,
-                sudo=sudo,
-                stdout_to=target,
-                max_output=max_bytes,
-                check=False,
-                quiet=True,
-            )
+        try:
+            with part.open("wb") as target:
+                result = self.run(
+                    ["tar", "-cf", "-", "-C", remote, "."],
+                    deadline=deadline,
+                    sudo=sudo,
+                    stdout_to=target,
+                    max_output=max_bytes,
+                    check=False,
+                    quiet=True,
+                )
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         if not result.ok:
             part.unlink()
             if b"could not chdir" in result.stderr or b"No such file" in result.stderr:

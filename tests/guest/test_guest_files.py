@@ -121,8 +121,13 @@ def test_a_part_of_other_content_is_not_continued(guest, tmp_path):
     guest.put(source, str(tmp_path / "there"), deadline=soon(), progress=spoil)
     (part,) = set(seen)
     (tmp_path / part).write_bytes(b"\0" * 300_000)
-    transfer = guest.put(source, str(tmp_path / "there"), deadline=soon())
-    assert transfer.resumed_from == 0
+    log = events.EventLog()
+    names: list[str] = []
+    log.subscribe(lambda record: names.append(record["name"]))
+    with events.use(log):
+        assert guest.put(source, str(tmp_path / "there"), deadline=soon()).resumed_from == 0
+    assert "part-discarded" in names
+    assert "transfer-damaged" not in names
     assert (tmp_path / "there").read_bytes() == source.read_bytes()
 
 
