@@ -17,6 +17,8 @@ from guest_sshd import SUDO, Proxy, soon
 from harness.config import EvidenceSettings
 from harness.events import SECRETS
 from harness.evidence import CaseFolder, Manifest, collect, collect_before_reboot
+from harness.evidence.collector import Collector, Plan
+from harness.guest import ConnectionLost
 from harness.waiting import Deadline
 
 LISTING = (
@@ -145,11 +147,8 @@ def test_everything_is_there_with_checksums_and_without_secrets(guest, kept, stu
     assert (folder / "systemextensionsctl.txt").read_text() == LISTING
     assert plistlib.loads((folder / "db.plist").read_bytes())["version"] == 1
     assert gzip.decompress((folder / "sysdiagnose.tar.gz").read_bytes())
-    assert (
-        "Could not find service" in (folder / "launchctl missing.one.txt").read_text()
-        if (folder / "launchctl missing.one.txt").exists()
-        else True
-    )
+    item = manifest.item("launchctl missing.one")
+    assert "Could not find service" in (kept.path / item.path).read_text()
     log = (folder / "log.ndjson").read_text()
     assert "client activation request" in log
     for text in (
@@ -300,3 +299,45 @@ def test_a_mac_that_never_had_an_extension_has_no_db_plist_and_that_is_said(gues
     item = gather(guest, kept, settings=EvidenceSettings(sysdiagnose=False)).item("db.plist")
     assert (item.status, item.path) == ("missing", None)
     assert "no such file" in item.why
+
+
+def test_an_item_that_fails_does_not_stop_the_others_nor_leave_an_empty_file(guest, kept):
+    def empty(file: Path, _: Deadline) -> str | None:
+        file.touch()
+        raise ValueError("no luck")
+
+    def begun(file: Path, _: Deadline) -> str | None:
+        file.write_text("something")
+        raise OSError(28, "No space left on device")
+
+    def silent(file: Path, _: Deadline) -> str | None:
+        return None
+
+    def good(file: Path, _: Deadline) -> str | None:
+        file.write_text("good")
+        return None
+
+    collector = Collector(guest, kept, reason="x", since="", deadline=soon())
+    manifest = collector.run(
+        [Plan(gather.__name__, f"{gather.__name__}.txt", "", 5.0, gather) for gather in (empty, begun, silent, good)]
+    )
+    found = {item.name: (item.status, item.path is not None) for item in manifest.collections[0].items}
+    assert found == {
+        "empty": ("failed", False),
+        "begun": ("partial", True),
+        "silent": ("failed", False),
+        "good": ("ok", True),
+    }
+    assert "disk full on the host" in manifest.item("begun").why
+    assert sorted(path.name for path in collector.folder.iterdir()) == ["begun.txt", "good.txt"]
+
+
+def test_a_sysdiagnose_of_which_only_a_part_came_is_kept_as_a_part(guest, kept, stub_mac, monkeypatch):
+    def get(remote, local, **_):
+        local.with_name(local.name + ".0123.part").write_bytes(b"beginning")
+        raise ConnectionLost("get", seen="the connection broke")
+
+    monkeypatch.setattr(guest, "get", get)
+    item = gather(guest, kept).item("sysdiagnose")
+    assert (item.status, item.bytes) == ("partial", 9)
+    assert "only the first 9 bytes" in item.why
