@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from harness import events
 from harness.apps.launching import CODE_NAMES, Launch, launch
-from harness.apps.oracle import Entry, Oracle, Snapshot
+from harness.apps.oracle import Entry, Oracle, Snapshot, for_a_look
 from harness.bundles.app import AppBundle
 from harness.config import LaunchSpec
 from harness.errors import ProductFailure, Verdict
@@ -71,14 +71,18 @@ class Activation:
             ActivationFailed: The app ended with an error, or could not be opened.
             WaitTimeout: Neither happened; blames the product.
         """
+        return self._wait_until_requested(deadline)
+
+    def _wait_until_requested(self, deadline: Deadline, *, old_state: str | None = None) -> str | None:
+        """As above; a state that is `old_state` tells nothing."""
 
         def observe() -> tuple[str | None, int | None]:
             exit_code = self.launch.exit_code
-            return self.state(deadline.sub(30)), exit_code
+            return self.state(for_a_look(deadline)), exit_code
 
         def known(seen: tuple[str | None, int | None]) -> bool:
             state, exit_code = seen
-            return self._over(exit_code) or (state is not None and state not in UNDER_WAY)
+            return self._over(exit_code) or (state not in (None, old_state) and state not in UNDER_WAY)
 
         with events.step("activation request", app=self.bundle.name):
             state, exit_code = wait_until(
@@ -128,7 +132,8 @@ class Activation:
         """
         wanted = " or ".join(f"{code} ({CODE_NAMES.get(code, '?')})" for code in codes) or "any code"
         try:
-            self.wait_until_requested(deadline)
+            # The state of another copy that was there before is no answer to this request.
+            self._wait_until_requested(deadline, old_state=self.before.state)
         except ActivationFailed as failure:
             if codes and failure.code not in codes:
                 raise ProductFailure(
@@ -140,7 +145,7 @@ class Activation:
             return failure.code
         raise ProductFailure(
             f"the request of {self.bundle.name} to be refused with {wanted}",
-            seen=f"it was taken up: {self.oracle.snapshot(deadline.sub(30)).describe()}",
+            seen=f"it was taken up: {self.oracle.snapshot(for_a_look(deadline)).describe()}",
             hint="is the app really where the scenario put it? a second copy in /Applications also counts",
         )
 
@@ -173,7 +178,7 @@ class Activation:
             return False
 
         entry = wait_until(
-            lambda: self.oracle.main(deadline.sub(30)),
+            lambda: self.oracle.main(for_a_look(deadline)),
             fits,
             what=f"{extension.identifier} {wanted} on {self.guest.name} to be {ENABLED}",
             deadline=deadline,

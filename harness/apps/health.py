@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness import events
 from harness.apps.activation import ENABLED
-from harness.apps.oracle import Entry, Oracle
+from harness.apps.oracle import Entry, Oracle, for_a_look
 from harness.config import AppFile, FunctionCheck
 from harness.errors import ProductFailure, SysextError, UsageError, Verdict, WaitTimeout
 from harness.formats.launchctl import Job
@@ -58,7 +58,7 @@ def expect_working(
         job = _expect_job(guest, oracle, app, short, build, deadline) if app.extension.kind != "driver" else None
         if app.configuration is not None:
             wait_until(
-                lambda: oracle.configuration(deadline.sub(30)),
+                lambda: oracle.configuration(for_a_look(deadline)),
                 lambda found: found is not None and found.status == "Connected",
                 what=f"the configuration '{app.configuration}' on {guest.name} to be connected",
                 deadline=deadline,
@@ -79,7 +79,7 @@ def _expect_job(guest: Guest, oracle: Oracle, app: AppFile, short: str, build: s
 
     try:
         job = wait_until(
-            lambda: oracle.job(short, build, deadline.sub(30)),
+            lambda: oracle.job(short, build, for_a_look(deadline)),
             running,
             what=f"launchd's job {label} on {guest.name} to run with its endpoints",
             deadline=deadline.sub(min(20.0, deadline.remaining)),

@@ -56,8 +56,10 @@ def install_package(guest: Guest, package: Path, *, deadline: Deadline) -> None:
     """Install a .pkg with `installer`.
 
     Raises:
+        UsageError: There is no such file.
         CommandFailed: `installer` did not take it.
     """
+    _file(package)
     with events.step("install", app=package.name, how="pkg"), _scratch(guest, deadline) as scratch:
         remote = f"{scratch}/{package.name}"
         guest.put(package, remote, deadline=deadline)
@@ -72,13 +74,14 @@ def install_disk_image(
     An app that is there is replaced as a whole, and only once the new one was copied.
 
     Raises:
-        UsageError: `app_name` is no file name, or the target is not an .app below a folder.
+        UsageError: `app_name` is no file name, the target is not an .app below a folder, or there is no such image.
         CommandFailed: It cannot be attached, or holds no such app.
     """
     name = f"{app_name.removesuffix('.app')}.app"
     if "/" in name:
         raise UsageError("the name of an app in a disk image", seen=repr(app_name), hint="a name, not a path")
     target = app_path(str(PurePosixPath(folder) / name))
+    _file(image)
     with events.step("install", app=image.name, how="dmg"), _scratch(guest, deadline) as scratch:
         remote, mount = f"{scratch}/{image.name}", f"{scratch}/volume"
         guest.put(image, remote, deadline=deadline)
@@ -126,6 +129,11 @@ def app_path(path: str) -> str:
             hint="such as /Applications/Example.app, nothing relative",
         )
     return path
+
+
+def _file(path: Path) -> None:
+    if not path.is_file():
+        raise UsageError("a file to install from", seen=f"{path} is none", hint="check the path")
 
 
 def _place(guest: Guest, source: str, target: str, deadline: Deadline) -> None:

@@ -22,6 +22,8 @@ from harness.waiting import Deadline, wait_until
 DATABASE = "/Library/SystemExtensions/db.plist"
 LEAVING = frozenset({"terminated_waiting_to_uninstall_on_reboot", "uninstalling", "uninstalled"})
 """States of a copy that is on its way out; harmless beside a healthy entry (Apple Developer Forums, many listings)."""
+LAST_LOOK = 10.0
+"""Seconds that a look may take also when the wait's own time is up."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,15 @@ def _rank(entry: Entry) -> tuple[int, str]:
     return (_RANK.index(entry.state) if entry.state in _RANK else len(_RANK)), entry.state
 
 
+def for_a_look(deadline: Deadline) -> Deadline:
+    """Time for one look inside a wait: 30 s of what is left at most, but always enough to finish a look that was begun.
+
+    One that is cut short by the end of the wait would say that the Mac does not answer, where it is the product that did
+    not get there; and what counts is the last thing seen.
+    """
+    return deadline.sub(30) if deadline.remaining > LAST_LOOK else Deadline.after(LAST_LOOK)
+
+
 class Oracle:
     """Reads the state of one app's extension on one Mac."""
 
@@ -138,7 +149,7 @@ class Oracle:
             WaitTimeout: With what was last seen.
         """
         seen = wait_until(
-            lambda: self.state(deadline.sub(30)),
+            lambda: self.state(for_a_look(deadline)),
             lambda state: state in wanted,
             what=f"{self.app.extension.id} on {self.guest.name} to be {' or '.join(str(state) for state in wanted)}",
             deadline=deadline,
@@ -147,7 +158,7 @@ class Oracle:
             hint="look at sysextd in the case file's log; `sysext triage` on the case file names the cause",
             blame=blame,
         )
-        snapshot = self.snapshot(deadline.sub(30))
+        snapshot = self.snapshot(for_a_look(deadline))
         events.event("extension-state", state=seen, entries=snapshot.describe())
         return snapshot
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from harness.apps.health import XpcBroken, expect_working
 from harness.apps.launching import find_error_code
 from harness.apps.oracle import DATABASE, Oracle
-from harness.config import AppFile, load_app
-from harness.errors import ProductFailure, SysextError, WaitTimeout
+from harness.config import AppFile, FunctionCheck, load_app
+from harness.errors import ProductFailure, SysextError, UsageError, Verdict, WaitTimeout
 from harness.waiting import Deadline
 
 APP_FILE = Path(__file__).resolve().parents[2] / "scenarios" / "apps" / "mitmproxy.toml"
@@ -219,6 +219,34 @@ def test_a_working_extension() -> None:
     assert health.pid == 801  # type: ignore[attr-defined]
 
 
+def _checked(**check: object) -> AppFile:
+    spec = FunctionCheck.model_validate({"name": "a check", "command": ["probe", "it"], **check})
+    return load_app(APP_FILE).model_copy(update={"checks": [spec]})
+
+
+def test_the_app_files_own_checks() -> None:
+    guest = _healthy()
+    guest.answers["probe it"] = [Answer(0, b"status: fine\n")]
+    _working(_checked(expect_output="^status: f"), guest)
+    with pytest.raises(ProductFailure, match="to print 'status: bad'.*status: fine") as caught:
+        _working(_checked(expect_output="status: bad"), guest)
+    assert caught.value.hint
+    with pytest.raises(ProductFailure, match="'a check' to exit 3.*exit 0"):
+        _working(_checked(expect_exit=3), guest)
+    with pytest.raises(UsageError, match="a regular expression"):
+        _working(_checked(expect_output="("), guest)
+
+
+def test_a_longer_version_number_is_another_version() -> None:
+    guest = _healthy()
+    rows = f"801\t0\tNetworkExtension.{ID}.2.0.2\n700\t0\tNetworkExtension.{ID}.2.0.21\n"
+    guest.answers["launchctl list"] = [Answer(0, rows.encode())]
+    with pytest.raises(ProductFailure, match="older version"):
+        _working(load_app(APP_FILE), guest)
+    guest.answers["launchctl list"] = [Answer(0, rows.replace("700", "-").encode())]
+    _working(load_app(APP_FILE), guest)
+
+
 def test_running_without_endpoints_is_xpc_broken() -> None:
     guest = _healthy()
     guest.answers[f"launchctl print system/NetworkExtension.{ID}.2.0.2"] = [job_print(endpoints=False)]
@@ -257,6 +285,30 @@ def test_what_is_not_working_is_a_product_failure_that_says_what(key: str, answe
     guest.answers[key] = [answer]
     with pytest.raises((ProductFailure, WaitTimeout), match=says):
         _working(load_app(APP_FILE), guest, 0.5)
+
+
+def test_a_look_is_never_cut_short_by_the_end_of_the_wait() -> None:
+    """Or a product that is too slow would be called a Mac that does not answer, and be tried again."""
+    left: list[float] = []
+
+    class Slow(StubGuest):
+        def run(self, argv: Sequence[str], **options: object) -> Answer:
+            deadline = options["deadline"]
+            assert isinstance(deadline, Deadline)
+            left.append(deadline.remaining)
+            return super().run(argv, **options)
+
+    guest = Slow(
+        {
+            f"cat {DATABASE}": [database(("1.0", "1", "activated_disabled"))],
+            "systemextensionsctl list": [listing(("1.0", "1", "activated disabled"))],
+        }
+    )
+    with pytest.raises(WaitTimeout, match="activated_disabled") as caught:
+        oracle(guest).wait_for_state(["activated_enabled"], Deadline(0.1), interval=0.05)
+    assert caught.value.verdict is Verdict.PRODUCT_FAILURE
+    oracle(guest).wait_for_state(["activated_disabled"], Deadline(0))
+    assert min(left) > 5
 
 
 @pytest.mark.parametrize(
