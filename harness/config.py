@@ -144,6 +144,8 @@ class Settings(_Table):
     cache: Path | None = None
     """Downloaded releases; None for `~/.cache/sysext`."""
     keep_vm: bool = False
+    remember_readings: bool = True
+    """Keep what was read off the screen (below `cache`), so that the same pixels are not read twice."""
     tart: TartSettings = Field(default_factory=TartSettings)
     simulated: SimulatedSettings = Field(default_factory=SimulatedSettings)
     guest: GuestSettings = Field(default_factory=GuestSettings)

@@ -8,6 +8,7 @@ import time
 import unicodedata
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 
 from harness import events
 from harness.screen.frames import Box, Frame, Pixels
+from harness.screen.remembered import Remembered
 
 LONGEST = 1600
 """Longer sides are scaled down to it: text of 1x points stays readable, and a 2x full frame fits."""
 _CACHED = 48
 _THREADS = 2
+_SETTINGS = 1
+"""Raise it when what `_make_engine` or `_run` do changes what is read."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,14 @@ class Reader(Protocol):
 
 
 class RapidReader:
-    """RapidOCR. One engine, used by one thread at a time; results are cached by the pixels they were read from."""
+    """RapidOCR. One engine, used by one thread at a time; results are cached by the pixels they were read from.
 
-    def __init__(self) -> None:
+    Args:
+        memory: A folder where readings are kept for later runs, None to keep them in this process only.
+    """
+
+    def __init__(self, memory: Path | None = None) -> None:
+        self._remembered = Remembered(memory, _engine_name()) if memory is not None else None
         self._engine: Any = None
         self._loading = threading.Lock()
         self._reading = threading.Lock()
@@ -76,14 +85,23 @@ class RapidReader:
         with self._reading:
             lines = self._cache.get(key)
             if lines is None:
-                self.warm_up()
                 started = time.monotonic()
-                lines = self._run(pixels)
+                lines = self._recall(key)
+                known = lines is not None
+                if lines is None:
+                    self.warm_up()
+                    lines = self._run(pixels)
+                    if self._remembered is not None:
+                        self._remembered.put(key, [(line.text, line.box, line.score) for line in lines])
                 self._cache[key] = lines
                 if len(self._cache) > _CACHED:
                     self._cache.popitem(last=False)
                 events.event(
-                    "read", region=list(region), lines=len(lines), seconds=round(time.monotonic() - started, 3)
+                    "read",
+                    region=list(region),
+                    lines=len(lines),
+                    seconds=round(time.monotonic() - started, 3),
+                    remembered=known,
                 )
             else:
                 self._cache.move_to_end(key)
@@ -95,6 +113,10 @@ class RapidReader:
             )
             for line in lines
         ]
+
+    def _recall(self, key: bytes) -> list[TextLine] | None:
+        known = self._remembered.get(key) if self._remembered is not None else None
+        return None if known is None else [TextLine(line.text, Box(*line.box), line.score) for line in known]
 
     def _run(self, pixels: Pixels) -> list[TextLine]:
         import cv2
@@ -119,6 +141,13 @@ class RapidReader:
             if str(text).strip():
                 lines.append(TextLine(str(text).strip(), box, float(score)))
         return sorted(lines, key=lambda line: (line.box.y0, line.box.x0))
+
+
+def _engine_name() -> str:
+    """What the lines depend on besides the pixels: the engine, its models (they come with it) and our own settings."""
+    from importlib.metadata import version
+
+    return f"rapidocr-{version('rapidocr')}-{version('onnxruntime')}-{LONGEST}-{_SETTINGS}"
 
 
 def _make_engine() -> Any:

@@ -40,7 +40,7 @@ class Run:
         if self._reader is None:
             from harness.screen import RapidReader
 
-            self._reader = RapidReader()
+            self._reader = RapidReader(self.settings.cache_dir / "readings" if self.settings.remember_readings else None)
         return self._reader
 
     def open_case(self, *, scenario: str, nodeid: str, macos: str, attempt: int, failed_before: bool) -> Case:
