@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.simulator import groups, shell_words
 from harness.simulator import shell_tree as tree
-from harness.simulator import shell_words
 from harness.simulator.disk import may_write
 from harness.simulator.interfaces import CommandIO, CommandRunner, Disk
 from harness.simulator.shell_expand import Expander, ExpansionError
@@ -117,7 +117,7 @@ class Shell:
         self.exit_trap = ""
         self.jobs: list[tuple[str, asyncio.Task[int]]] = []
         self.background: Background = background if background is not None else set()
-        self.pid = str(_spawn_pid(runner))
+        self.pid = str(_own_pid(runner))
         self._guarded = 0
         self._substituted = 0
         self._open: list[Any] = []
@@ -268,6 +268,9 @@ class Shell:
         process = _spawn(self.runner, io.user, task)
         pid = str(process.pid) if process is not None else str(10000 + len(_KEPT))
         _KEPT.add(task)
+        group = groups.current()
+        if group is not None:
+            group.add(task)
         holders = {id(self.io.stdout), id(self.io.stderr)}
         if tree.keeps_streams(item) and {id(io.stdout), id(io.stderr)} & holders:
             self.background.add(task)
@@ -589,11 +592,7 @@ def _spawn(runner: CommandRunner, user: str, task: asyncio.Task[Any]) -> Any:
     return None if processes is None else processes.spawn("zsh", "/bin/zsh", user, (), task=task)
 
 
-def _spawn_pid(runner: CommandRunner) -> int:
-    """A pid for `$$`; the shell is not in the table, for zsh -c execs its last command."""
-    processes = getattr(runner, "processes", None)
-    if processes is None:
-        return 4242
-    process = processes.spawn("zsh", "/bin/zsh", "admin")
-    processes.remove(process.pid)
-    return int(process.pid)
+def _own_pid(runner: CommandRunner) -> int:
+    """`$$`: of the process that this task is in the table."""
+    task = asyncio.current_task()
+    return next((process.pid for process in getattr(runner, "processes", ()) if process.task is task), 4242)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import asyncssh
 from asyncssh.stream import SSHServerStreamSession
 
+from harness.simulator import groups
 from harness.simulator.addresses import listen_beside
 from harness.simulator.disk import GuestDisk
 from harness.simulator.faults import FaultSet, number
@@ -299,6 +300,7 @@ class _Session(SSHServerStreamSession[bytes]):
         environment["SSH_CLIENT"] = f"{peer[0]} {peer[1]} 22"
         environment["SSH_CONNECTION"] = f"{peer[0]} {peer[1]} {chan.get_extra_info('sockname')[0]} 22"
         home = home_of(self._user)
+        process = self._lead()
         io = CommandIO(self._stdin, self._stdout, self._stderr, self._user, home, environment, tty=self._tty)
         background: Background = set()
         code = 255
@@ -313,8 +315,10 @@ class _Session(SSHServerStreamSession[bytes]):
         except asyncio.CancelledError:
             if self._gone:
                 return
-            if self._signal:
-                name = next(name for name, n in SIGNALS.items() if n == self._signal)
+            group = groups.current()
+            number = self._signal or (group.signal if group else 0) or (process.signal if process else 0)
+            if number in SIGNALS.values():
+                name = next(name for name, n in SIGNALS.items() if n == number)
                 chan.exit_with_signal(name, core_dumped=False)
                 return
         except (BrokenPipeError, ConnectionError):
@@ -325,8 +329,20 @@ class _Session(SSHServerStreamSession[bytes]):
             code = 255
         finally:
             self._server.sessions.discard(self)
+            if process is not None:
+                self._door.guest.processes.remove(process.pid)  # type: ignore[attr-defined]
         if not self._gone:
             chan.exit(code & 0xFF)
+
+    def _lead(self) -> Any:
+        """Put the session's shell into the process table, as the leader of its own process group."""
+        processes = getattr(self._door.guest, "processes", None)
+        task = asyncio.current_task()
+        if processes is None or task is None:
+            return None
+        process = processes.spawn("zsh", "/bin/zsh", self._user, (), task=task)
+        groups.lead(process.pid, task)
+        return process
 
     async def _interactive(self, io: CommandIO, background: Background) -> int:
         """A login shell: line by line. Without editing; a person's `ssh` gets an echo from here."""

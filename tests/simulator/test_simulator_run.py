@@ -218,6 +218,22 @@ class TestSsh:
         assert b"sleep 251" in run(client, "ps ax -o command")[1]
         assert run(client, "pkill -f 'sleep 251'; sleep 0.1; pgrep -f 'sleep 251'")[0] == 1
 
+    def test_a_process_group_can_be_ended(self, shared: Mac) -> None:
+        client = shared.connect()
+        channel = client.get_transport().open_session()  # type: ignore[union-attr]
+        channel.exec_command("echo $$; (sleep 261 > /dev/null 2>&1 &) ; sudo sh -c 'echo $$; sleep 262 | cat'")
+        group, inner = (channel.makefile().readline().strip() for _ in range(2))
+        assert int(group) != int(inner)
+        assert run(client, f"kill -0 -- -{group}; ps -p {group} -o comm=; pgrep -f '^[^ ]*sleep 26[12]' | wc -l")[
+            1
+        ].split() == [b"/bin/zsh", b"2"]
+        assert run(client, f"/bin/kill -TERM -- -{group}")[0] == 0
+        assert channel.recv_exit_status() == -1  # ended by a signal: there is no code
+        gone = "pgrep -f 'sleep 26[12]'"
+        wait_until(lambda: run(client, gone)[0], lambda c: c == 1, what="all to end", deadline=Deadline.after(20))
+        code, _, said = run(client, f"/bin/kill -0 -- -{group}")
+        assert (code, said) == (1, f"kill: -{group}: No such process\n".encode())
+
     def test_ten_sessions_and_no_more(self, shared: Mac) -> None:
         client = shared.connect()
         transport = client.get_transport()

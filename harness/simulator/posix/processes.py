@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Protocol
 
+from harness.simulator import groups
 from harness.simulator.interfaces import Command, CommandIO, CommandRunner
 from harness.simulator.posix.base import CommandError, command, options, out, warn
 
@@ -71,12 +72,16 @@ def _take_signal(argv: list[str]) -> tuple[int, list[str]]:
     rest = [argv[0]]
     number = 15
     words = argv[1:]
+    given = False
     while words:
         word = words.pop(0)
+        if word == "--":
+            rest += [word, *words]
+            break
         if word == "-s" and words:
-            number = _signal(words.pop(0))
-        elif re.fullmatch(r"-(\d+|(SIG)?[A-Z]{2,}[12]?)", word):
-            number = _signal(word[1:])
+            number, given = _signal(words.pop(0)), True
+        elif not given and re.fullmatch(r"-(\d+|(SIG)?[A-Z]{2,}[12]?)", word):
+            number, given = _signal(word[1:]), True
         else:
             rest += [word]
     return number, rest
@@ -84,13 +89,18 @@ def _take_signal(argv: list[str]) -> tuple[int, list[str]]:
 
 @command
 async def kill(runner: CommandRunner, io: CommandIO, argv: list[str]) -> int:
-    """`-SIGNAL`, `-s NAME`, `-0`; other users' processes need root."""
+    """`-SIGNAL`, `-s NAME`, `-0`, `-- -GROUP`; other users' processes need root."""
     number, rest = _take_signal(argv)
     pids = [word for word in rest[1:] if word != "--"]
     if not pids:
         raise CommandError("usage: kill [-s signal_name] pid ...")
     code = 0
     for word in pids:
+        if re.fullmatch(r"-\d+", word):
+            if not groups.kill(int(word[1:]), number):
+                await warn(io, "kill", f"{word}: No such process")
+                code = 1
+            continue
         if not word.isdigit():
             await warn(io, "kill", f"illegal process id: {word}")
             code = 1
