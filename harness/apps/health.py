@@ -11,7 +11,7 @@ from harness.apps.oracle import Entry, Oracle, for_a_look
 from harness.config import AppFile, FunctionCheck
 from harness.errors import ProductFailure, SysextError, UsageError, Verdict, WaitTimeout
 from harness.formats.launchctl import Job
-from harness.guest import Guest
+from harness.guest import CommandTimeout, Guest
 from harness.waiting import Deadline, wait_until
 
 
@@ -90,7 +90,9 @@ def _expect_job(guest: Guest, oracle: Oracle, app: AppFile, short: str, build: s
     assert job is not None
     others = [
         row
-        for row in guest.run(["launchctl", "list"], deadline=deadline, sudo=True, check=False).text.splitlines()
+        for row in guest.run(
+            ["launchctl", "list"], deadline=for_a_look(deadline), sudo=True, check=False
+        ).text.splitlines()
         if (found := row.rpartition("\t")[2].strip()).startswith(f"NetworkExtension.{app.extension.id}.")
         and found != label
         and not row.startswith("-")
@@ -127,7 +129,14 @@ def _why(guest: Guest, label: str, timeout: WaitTimeout) -> SysextError:
 
 def _run_check(guest: Guest, check: FunctionCheck, deadline: Deadline) -> None:
     with events.step(f"check: {check.name}", command=check.command):
-        result = guest.run(check.command, deadline=deadline, check=False, sudo=check.sudo)
+        try:
+            result = guest.run(check.command, deadline=for_a_look(deadline), check=False, sudo=check.sudo)
+        except CommandTimeout as timeout:  # the Mac answered all along: it is the product that this waits for
+            raise ProductFailure(
+                f"'{check.name}' to end",
+                seen=timeout.seen,
+                hint="the app file's check hangs: the product does not function",
+            ) from timeout
         if result.exit_code != check.expect_exit:
             raise ProductFailure(
                 f"'{check.name}' to exit {check.expect_exit}",

@@ -16,6 +16,7 @@ from harness.apps.launching import find_error_code
 from harness.apps.oracle import DATABASE, Oracle
 from harness.config import AppFile, FunctionCheck, load_app
 from harness.errors import ProductFailure, SysextError, UsageError, Verdict, WaitTimeout
+from harness.guest import CommandTimeout
 from harness.waiting import Deadline
 
 APP_FILE = Path(__file__).resolve().parents[2] / "scenarios" / "apps" / "mitmproxy.toml"
@@ -228,13 +229,24 @@ def test_the_app_files_own_checks() -> None:
     guest = _healthy()
     guest.answers["probe it"] = [Answer(0, b"status: fine\n")]
     _working(_checked(expect_output="^status: f"), guest)
-    with pytest.raises(ProductFailure, match="to print 'status: bad'.*status: fine") as caught:
+    with pytest.raises(ProductFailure, match=r"to print 'status: bad'.*status: fine") as caught:
         _working(_checked(expect_output="status: bad"), guest)
     assert caught.value.hint
-    with pytest.raises(ProductFailure, match="'a check' to exit 3.*exit 0"):
+    with pytest.raises(ProductFailure, match=r"'a check' to exit 3.*exit 0"):
         _working(_checked(expect_exit=3), guest)
     with pytest.raises(UsageError, match="a regular expression"):
         _working(_checked(expect_output="("), guest)
+
+
+def test_a_check_that_hangs_is_the_products_failure() -> None:
+    class Hanging(StubGuest):
+        def run(self, argv: Sequence[str], **options: object) -> Answer:
+            if argv[0] == "probe":
+                raise CommandTimeout("`probe` to end", seen="still running", hint="", blame=Verdict.ENVIRONMENT_FAILURE)
+            return super().run(argv, **options)
+
+    with pytest.raises(ProductFailure, match="'a check' to end"):
+        _working(_checked(), Hanging(_healthy().answers))
 
 
 def test_a_longer_version_number_is_another_version() -> None:
