@@ -222,7 +222,9 @@ class TestSsh:
         client = shared.connect()
         channel = client.get_transport().open_session()  # type: ignore[union-attr]
         channel.exec_command("echo $$; (sleep 261 > /dev/null 2>&1 &) ; sudo sh -c 'echo $$; sleep 262 | cat'")
-        group, inner = (channel.makefile().readline().strip() for _ in range(2))
+        channel.settimeout(20)
+        output = channel.makefile()
+        group, inner = (output.readline().strip() for _ in range(2))
         assert int(group) != int(inner)
         assert run(client, f"kill -0 -- -{group}; ps -p {group} -o comm=; pgrep -f '^[^ ]*sleep 26[12]' | wc -l")[
             1
