@@ -145,7 +145,7 @@ def changed_regions(before: Frame, now: Frame, *, smallest: tuple[int, int] = (9
     rows, columns = -(-height // _TILE), -(-width // _TILE)
     padded = np.zeros((rows * _TILE, columns * _TILE), bool)
     padded[:height, :width] = differs
-    tiles: NDArray[Any] = padded.reshape(rows, _TILE, columns, _TILE).any(axis=(1, 3)).astype(np.uint8)
+    tiles: NDArray[Any] = np.asarray(padded.reshape(rows, _TILE, columns, _TILE).any(axis=(1, 3)), np.uint8)
     # Two tiles apart still belong together: flat parts of a window may look like what was there before.
     kernel: NDArray[Any] = np.ones((3, 3), np.uint8)
     joined = np.asarray(cv2.dilate(tiles, kernel), np.uint8)

@@ -426,11 +426,12 @@ def _rows(
         return None
     buttons: list[Button] = []
     kinds = {key: text for key, text in page.kinds.items() if kind is None or key == kind}
+    texts = [line.box for line in lines if len(line.text) > 2]
     by_kind: list[Button] = []
     by_app: list[Button] = []
     for line in lines:
         if any(alike(line.text, text) for text in page.kinds.values()):
-            info = find_info(frame, _strip(line.box, region), line.box.height)
+            info = find_info(frame, _strip(line.box, region), line.box.height, texts)
             if info is not None:
                 button = Button(line.text, "info", info.box)
                 buttons.append(button)
@@ -438,7 +439,7 @@ def _rows(
                     by_kind.append(button)
         elif any(alike(line.text, text) for text in page.rows):
             name = _above(line, lines)
-            info = find_info(frame, _strip(name.box.union(line.box), region), line.box.height) if name else None
+            info = find_info(frame, _strip(name.box.union(line.box), region), line.box.height, texts) if name else None
             if name is not None and info is not None:
                 button = Button(name.text, "info", info.box)
                 buttons.append(button)
@@ -494,7 +495,7 @@ def is_app(name: str | None, wanted: str | None) -> bool:
     if alike(one, other):
         return True
     # A long name may have lost a few letters to the reader; a short one must be itself.
-    return len(other) >= 12 and difflib.SequenceMatcher(None, one, other).ratio() >= 0.9
+    return len(other) >= 12 and difflib.SequenceMatcher(None, one, other).ratio() >= 0.88
 
 
 # --- the rest

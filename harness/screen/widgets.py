@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,14 +42,16 @@ def find_switch(frame: Frame, strip: Box, text_height: int) -> Widget | None:
     return None
 
 
-def find_info(frame: Frame, strip: Box, text_height: int) -> Widget | None:
-    """The right-most (i) button in a strip of a row: a ring, as high as wide."""
+def find_info(frame: Frame, strip: Box, text_height: int, avoid: Sequence[Box] = ()) -> Widget | None:
+    """The right-most (i) button in a strip of a row: a ring, as high as wide; not within the boxes of `avoid` (texts)."""
     for box, area in reversed(_components(frame.crop(strip))):
         ratio = box.width / max(1, box.height)
         if not 0.68 <= area <= 0.9:  # a disc fills 0.785 of its box, a square all of it
             continue
         if 0.75 <= ratio <= 1.34 and 0.55 * text_height <= box.height <= 2.0 * text_height:
-            return Widget(Box(strip.x0 + box.x0, strip.y0 + box.y0, strip.x0 + box.x1, strip.y0 + box.y1))
+            found = Box(strip.x0 + box.x0, strip.y0 + box.y0, strip.x0 + box.x1, strip.y0 + box.y1)
+            if not any(found.overlaps(text) for text in avoid):
+                return Widget(found)
     return None
 
 
@@ -72,7 +75,7 @@ def _components(pixels: Pixels) -> list[tuple[Box, float]]:
         return []
     background = np.median(pixels.reshape(-1, 3), axis=0).astype(int)
     mask = (np.abs(pixels.astype(int) - background).sum(axis=2) > _INK).astype(np.uint8)
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     found = []
     for outline in outlines:
         x, y, width, height = cv2.boundingRect(outline)

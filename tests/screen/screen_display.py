@@ -1,20 +1,13 @@
-"""Shared by the tests of screens: a simulated display behind a real socket, in a thread of its own."""
+"""A simulated display behind a real socket, in a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
-
-from harness.screen import RapidReader, VncScreen
+from harness.screen import VncScreen
 from harness.waiting import Deadline
-
-
-@pytest.fixture(scope="session")
-def reader() -> RapidReader:
-    return RapidReader()
 
 
 class Display:
@@ -29,9 +22,11 @@ class Display:
 
         self.journal: list[dict] = []
 
+        entries = self.journal
+
         class Journal(_NoJournal):
-            def write(_self, what: str, **attributes: object) -> None:
-                self.journal.append({"what": what, **attributes})
+            def write(self, what: str, **attributes: object) -> None:
+                entries.append({"what": what, **attributes})
 
         self.desktop = build_display(
             macos=VERSIONS[version],
@@ -69,16 +64,3 @@ class Display:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
         self.loop.close()
-
-
-@pytest.fixture
-def displays() -> Iterator[Callable[..., Display]]:
-    made: list[Display] = []
-
-    def make(version: str, **options: object) -> Display:
-        made.append(Display(version, **options))
-        return made[-1]
-
-    yield make
-    for display in made:
-        display.close()

@@ -1,0 +1,40 @@
+"""Shared by the tests of approvals: the same simulated display as the screen tests use."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.screen import RapidReader
+
+_SPEC = importlib.util.spec_from_file_location(
+    "screen_display", Path(__file__).parents[1] / "screen" / "screen_display.py"
+)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+screen_display = sys.modules.get("screen_display") or importlib.util.module_from_spec(_SPEC)
+if "screen_display" not in sys.modules:
+    sys.modules["screen_display"] = screen_display
+    _SPEC.loader.exec_module(screen_display)
+
+
+@pytest.fixture(scope="session")
+def reader() -> RapidReader:
+    return RapidReader()
+
+
+@pytest.fixture
+def displays() -> Iterator[Callable[..., object]]:
+    made = []
+
+    def make(version: str, **options: object) -> object:
+        made.append(screen_display.Display(version, **options))
+        return made[-1]
+
+    yield make
+    for display in made:
+        display.close()
