@@ -475,10 +475,11 @@ def _terminal(config: pytest.Config) -> Callable[[str], None] | None:
     descriptor = config.stash[TERMINAL]
 
     def write(line: str) -> None:
-        # pytest keeps the place in its line of dots by this name; None makes it begin a new one.
-        start = "\n" if reporter.currentfspath else ""
-        reporter.currentfspath = None
         reporter.flush()
+        start = "\n" if reporter._tw.width_of_current_line else ""
+        # We write behind its back: it now is at the start of a line, and names the file again before its next dot.
+        reporter._tw._current_line = ""
+        reporter.currentfspath = None
         os.write(descriptor, f"{start}{line}\n".encode(errors="replace"))
 
     return write
