@@ -31,6 +31,8 @@ TRIES = 2
 """How often one step is tried."""
 EFFECT = 5.0
 """Seconds within which a click must change what was clicked."""
+REFUSED = 2.0
+"""Seconds after which an alert that reacted to a click, but is still there, counts as staying."""
 _CALM = 0.15
 _MOST_SCROLLS = 12
 
@@ -171,10 +173,10 @@ class Approver:
             return seen
 
     def look(self, kinds: Collection[str] = PROMPTS) -> Sighting | None:
-        """One look at the whole screen, now."""
+        """One look, now: at what has changed since the mark, or at the whole screen where nothing was marked."""
         self.reader.warm_up()
         frame = self.screen.settle(Deadline.after(2.0), quiet=_CALM)
-        return self._ours(self.observer.look(frame, full=True, kinds=kinds))
+        return self._ours(self.observer.look(frame, full=self.screen.marked is None, kinds=kinds))
 
     # --- answering
 
@@ -445,7 +447,13 @@ class Approver:
         if seen is None:
             raise HarnessError(f"one of {', '.join(kinds)} on the screen", seen="none of them")
         for attempt in range(1, TRIES + 1):
+            before = self.screen.frame(deadline)
             button = seen.button(role)
+            if button is not None and not same(before, seen.frame, button.box):
+                moved = self._ours(self.observer.look(before, full=True, kinds=kinds))
+                if moved is None:
+                    raise HarnessError(f"{seen.window} to wait for '{role}'", seen="it went before it was answered")
+                seen, button = moved, moved.button(role)
             if button is None or (role == "approve" and seen.advice is None):
                 raise HarnessError(
                     f"a button '{role}' in {seen.window}", seen=f"{seen.text} ({seen.why})", hint="see the frames"
@@ -459,7 +467,6 @@ class Approver:
                 at=list(button.centre),
                 attempt=attempt,
             ):
-                before = self.screen.frame(deadline)
                 self.screen.click(*button.centre)
                 self.observer.keep(before, f"{seen.window}-{role}")
                 self._gone(before, seen, deadline.sub(EFFECT))
@@ -484,14 +491,22 @@ class Approver:
             frame = later
 
     def _gone(self, before: Frame, seen: Sighting, deadline: Deadline) -> Frame | None:
-        """The frame that shows what a click did: an alert's title has changed (it is gone); in Settings, anything."""
+        """The frame that shows what a click did: an alert's title has changed (it is gone); in Settings, anything.
+
+        An alert that stays, but has answered in another way (a cleared field), is waited for only `REFUSED` seconds.
+        """
         if seen.title is None:
             return self._changed(before, seen.box, deadline)
         frame = before
+        answered: Deadline | None = None
         while True:
-            later = self.screen.wait_for_change(frame, deadline)
-            if later is None or not same(before, later, seen.title):
+            later = self.screen.wait_for_change(frame, answered or deadline)
+            if later is None:
+                return frame if answered is not None else None
+            if not same(before, later, seen.title):
                 return later
+            if answered is None and not same(before, later, seen.box):
+                answered = deadline.sub(REFUSED)
             frame = later
 
     def _ours(self, seen: Sighting | None) -> Sighting | None:

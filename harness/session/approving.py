@@ -24,6 +24,9 @@ CONSENTS = {
 }
 """App file's consent → window class."""
 
+SETTINGS_KINDS = {"endpoint-security": "endpoint-security", "driver": "driver"}
+"""App file's extension kind → the list it stands in in Settings; all others are network extensions."""
+
 
 class PromptMissing(ProductFailure):
     """macOS should have asked, and did not. `approvable` says whether Settings offered it all the same."""
@@ -42,7 +45,7 @@ class ApprovalSteps:
             screen=mac.screen,
             reader=mac.reader,
             app_name=mac.app.name,
-            extension_kind=mac.app.extension.kind,
+            extension_kind=SETTINGS_KINDS.get(mac.app.extension.kind, "network"),
             generation=mac.generation,
             password=mac.settings.guest.reveal(),
             user=mac.settings.guest.user,
