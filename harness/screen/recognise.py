@@ -360,12 +360,16 @@ def _sheet(
     if heading is None:
         return None
     inside = [line for line in lines if line.box.y0 >= heading.box.y1 - 2 and line.box.x0 >= heading.box.x0 - 4]
+    end = next((line.box.y1 for line in inside if any(spec.matches(line.text) for spec in page.buttons)), None)
+    if end is not None:  # the page goes on below the sheet
+        inside = [line for line in inside if line.box.y0 < end]
     buttons: list[Button] = []
     names: list[str] = []
     chosen: Button | None = None
     why = ""
+    kinds = {squash(text) for text in page.rows}
     for line in inside:
-        if not any(alike(line.text, text) for text in page.rows):
+        if squash(line.text) not in kinds:
             continue
         above = [
             other
