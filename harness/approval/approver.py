@@ -147,14 +147,18 @@ class Approver:
         deadline: Deadline,
         kinds: Collection[str] = PROMPTS,
         hopeless: Callable[[], bool] | None = None,
+        *,
+        thorough: bool = True,
     ) -> Sighting | None:
         """The first window of one of these classes for our app; None when the deadline comes first, or `hopeless` says
-        that none will come. The last word always has a look at the whole screen.
+        that none will come. The last word has a look at the whole screen, unless `thorough` is off: then what was on the
+        screen at the mark is taken to be no prompt.
         """
         with events.step("wait for prompt", windows=list(kinds)) as step:
             self.reader.warm_up()
             frame = self.screen.frame(deadline)
-            full_look = time.monotonic() + min(5.0, deadline.remaining / 2)
+            thorough = thorough or self.screen.marked is None
+            full_look = time.monotonic() + min(5.0, deadline.remaining / 2) if thorough else float("inf")
             while True:
                 seen = self._ours(self.observer.look(frame, kinds=kinds))
                 if seen is not None:
@@ -162,8 +166,8 @@ class Approver:
                 over = deadline.expired or (hopeless is not None and hopeless())
                 if over or time.monotonic() >= full_look:
                     full_look = float("inf")
-                    frame = self.screen.frame(deadline.sub(2.0) if not deadline.expired else Deadline(2.0))
-                    seen = self._ours(self.observer.look(frame, full=True, kinds=kinds))
+                    frame = self.screen.frame(Deadline.after(3.0), fresh=over)
+                    seen = self._ours(self.observer.look(frame, full=thorough, kinds=kinds))
                     if seen is not None or over:
                         break
                 frame = self.screen.wait_for_change(frame, deadline.sub(1.0)) or frame

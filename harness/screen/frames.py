@@ -94,8 +94,8 @@ class Screen(Protocol):
     def mark(self) -> None:
         """Remember the present frame as "before": windows are then looked for where it has changed."""
 
-    def frame(self, deadline: Deadline) -> Frame:
-        """What is on it now."""
+    def frame(self, deadline: Deadline, *, fresh: bool = False) -> Frame:
+        """What is on it now; `fresh`: not what was delivered last, but asked for anew."""
 
     def wait_for_change(self, after: Frame | None, deadline: Deadline) -> Frame | None:
         """The first frame later than `after`; None when the deadline comes first."""

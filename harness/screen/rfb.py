@@ -97,8 +97,9 @@ class VncScreen:
             self._marked = self._snapshot()
         self._log.event("screen-marked", serial=self._marked.serial if self._marked else None)
 
-    def frame(self, deadline: Deadline) -> Frame:
-        """The newest frame. If the server has been silent for long, it is asked for everything first.
+    def frame(self, deadline: Deadline, *, fresh: bool = False) -> Frame:
+        """The newest frame. If the server has been silent for long, or on demand (`fresh`), it is asked for everything
+        first, and given two seconds to answer.
 
         Raises:
             ScreenError: There is no picture within the deadline; the error says why.
@@ -106,12 +107,14 @@ class VncScreen:
         with self._news:
             quiet = time.monotonic() - max(self._time, self._watched_until - _WATCHED)
             self._watch()
-            if self._front is not None and quiet > STALL:
-                serial, asked = self._time, time.monotonic()
+            if self._front is not None and (fresh or quiet > STALL):
+                asked = time.monotonic()
                 self._refresh_wanted = True
                 self._wake()
                 patience = deadline.sub(2.0)
-                self._news.wait_for(lambda: self._time > max(serial, asked) or self._fatal, patience.remaining)
+                self._news.wait_for(
+                    lambda: self._time > asked or self._fatal or self._closed.is_set(), patience.remaining
+                )
             if not self._news.wait_for(
                 lambda: self._front is not None or self._fatal or self._closed.is_set(), deadline.remaining
             ):

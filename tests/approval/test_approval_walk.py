@@ -248,6 +248,13 @@ def test_someone_elses_prompt_is_not_ours(world: Worlds) -> None:
     assert here.named("foreign-prompt")[0]["app_name"] == "Aardvark Filter"
 
 
+def test_a_frozen_screen_is_looked_at_afresh_before_the_prompt_is_called_missing(world: Worlds) -> None:
+    here = world("15")
+    here.display.do(lambda: here.display.desktop.freeze(True))
+    here.show()
+    assert here.approver.wait_for_prompt(Deadline(1.0)) is not None
+
+
 def test_hopeless_ends_the_wait(world: Worlds) -> None:
     here = world("15")
     deadline = Deadline(600)
@@ -327,6 +334,7 @@ def test_someone_else_answers_the_prompt_meanwhile(world: Worlds) -> None:
     here.display.do(lambda: here.display.desktop.key(0xFF0D, True))  # OK is the default
     outcome = here.approver.approve_in_settings(Deadline(120), enter="prompt")
     assert here.pressed == ["OK"]
+    assert outcome.steps[0].what == "open"  # nothing was clicked where the prompt had been
     assert outcome.approvable is True  # Settings was opened by its URL instead, and that is told
     assert any("URL" in entry["what"] for entry in here.named("degraded"))
 

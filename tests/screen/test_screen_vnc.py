@@ -301,6 +301,18 @@ def test_a_stalled_server_is_revived_and_it_is_told(displays, monkeypatch: pytes
     assert any(record["name"] == "degraded" and "stalled" in record["attributes"]["what"] for record in told)
 
 
+def test_a_fresh_frame_is_asked_for(displays) -> None:
+    from harness.simulator.interfaces import Alert, AlertKind
+
+    display = displays("26")
+    with display.connect() as screen:
+        before = screen.settle(Deadline(5))
+        display.do(lambda: display.desktop.freeze(True))
+        display.do(lambda: display.desktop.show(Alert(AlertKind.NOTICE, "App", text="No.")))
+        assert screen.frame(Deadline(5)) is before
+        assert screen.frame(Deadline(5), fresh=True).serial > before.serial
+
+
 def test_a_dead_connection_is_replaced(displays, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.screen import rfb
     from harness.simulator.interfaces import Alert, AlertKind
