@@ -146,7 +146,7 @@ class ApprovalSteps:
         activation.wait_until_requested(self.deadline())
         quiet = Deadline.after(self.mac.settings.timeouts.quiet)
         with events.step("expect no prompt", seconds=quiet.seconds):
-            sighting = self.approver.wait_for_prompt(quiet, kinds=QUESTIONS)
+            sighting = self.approver.wait_for_prompt(quiet, kinds=QUESTIONS, thorough=False)
         if sighting is not None:
             raise ProductFailure(
                 "no second prompt for a request that already waits",
