@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,7 +41,9 @@ class Run:
         if self._reader is None:
             from harness.screen import RapidReader
 
-            self._reader = RapidReader(self.settings.cache_dir / "readings" if self.settings.remember_readings else None)
+            self._reader = RapidReader(
+                self.settings.cache_dir / "readings" if self.settings.remember_readings else None
+            )
         return self._reader
 
     def open_case(self, *, scenario: str, nodeid: str, macos: str, attempt: int, failed_before: bool) -> Case:
@@ -98,7 +101,7 @@ def open_run(overrides: Mapping[str, Any], *, config: Path | None, release: str 
     app.release(release)
     for macos in settings.macos:
         settings.image_for(macos)
-    return Run(settings, app, provider_for(settings), folder or new_run_folder(settings.artifacts), release)
+    return Run(settings, app, provider_for(settings), folder or new_run_folder(settings.artifacts.absolute()), release)
 
 
 def prepare(run: Run) -> None:
@@ -141,21 +144,18 @@ def claim(path: Path) -> Path:
     """
     candidate = path
     number = 1
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            candidate.mkdir()
-        except FileExistsError:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with contextlib.suppress(FileExistsError):
+                candidate.mkdir()
+                return candidate
             number += 1
             candidate = path.with_name(f"{path.name}-{number}")
-        except OSError as error:
-            raise EnvironmentFailure(
-                f"a case file at {candidate}",
-                seen=str(error),
-                hint="is this host's disk full, or the folder read-only?",
-            ) from error
-        else:
-            return candidate
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"a case file at {candidate}", seen=str(error), hint="is this host's disk full, or the folder read-only?"
+        ) from error
 
 
 def unused(path: Path) -> Path:
