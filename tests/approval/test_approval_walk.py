@@ -330,8 +330,9 @@ def test_someone_else_answers_the_prompt_meanwhile(world: Worlds) -> None:
     here = world("15")
     here.show()
     assert here.approver.wait_for_prompt(Deadline(60)) is not None
-    here.screen.settle(Deadline(5))
+    before = here.screen.frame(Deadline(5))
     here.display.do(lambda: here.display.desktop.key(0xFF0D, True))  # OK is the default
+    assert here.screen.wait_for_change(before, Deadline(10)) is not None
     outcome = here.approver.approve_in_settings(Deadline(120), enter="prompt")
     assert here.pressed == ["OK"]
     assert outcome.steps[0].what == "open"  # nothing was clicked where the prompt had been

@@ -63,6 +63,11 @@ def test_allow_wants_its_partner() -> None:
     assert alone.advice is None
 
 
+def test_a_title_alone_is_no_window() -> None:
+    assert see(line("System Extension Blocked", 400, 100), line("Anything else", 400, 130)).window == "other"
+    assert see(*PROXY[:2], line("Allow", 340, 200)).window == "other"
+
+
 @pytest.mark.parametrize("torn", [("Don’t", "Allow"), ("Don", "t Allow"), ("D", "on’t Allow")])
 def test_a_torn_dont_allow_is_no_allow(torn: tuple[str, str]) -> None:
     seen = see(*PROXY, line(torn[0], 440, 200), line(torn[1], 480, 200))
