@@ -1,11 +1,10 @@
 """The command `sysext`: thin. Each verb imports what it needs when it runs.
 
-Exit codes: 0 fine, 1 something is wrong (said what), 2 unusable input, 130 interrupted.
+Exit codes: 0 fine, 1 something is wrong (said what), or nobody reads the output any more, 2 unusable input, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -84,8 +83,4 @@ def main() -> None:
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         code = 130
-    except BrokenPipeError:
-        # Whoever read our output has gone (`sysext report | head`): nothing more to say, not even at the last flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -171,8 +171,8 @@ def test_releases_give_the_one_before_the_one_under_test(project: Project) -> No
 @BOTH
 def test_live_lines_reach_the_terminal_past_the_capture(project: Project, workers: tuple[str, ...]) -> None:
     project.scenario(
-        "from harness import events\n"
-        "def test_a(mac):\n    print('captured')\n    events.event('said by a')\n    with events.step('a step'): pass\n"
+        "import time\nfrom harness import events\n"
+        "def test_a(mac):\n    print('captured')\n    events.event('said by a')\n    with events.step('a step'): pass\n    time.sleep(0.7)  # long enough to be shown while the test is captured\n"
         "def test_b(mac):\n    events.event('said by b')\n    assert False\n"
     )
     done = project.run(*workers)
