@@ -32,6 +32,8 @@ class SysextError(Exception):
     """
 
     verdict: Verdict = Verdict.HARNESS_ERROR
+    collected: bool = False
+    """The evidence was collected when it was found: once is enough."""
 
     def __init__(self, expected: str, *, seen: str = "", hint: str = "", evidence: Sequence[Path] = ()) -> None:
         self.expected = expected

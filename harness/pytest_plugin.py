@@ -186,7 +186,12 @@ def pytest_runtest_makereport(
     case = item.stash[CASE]
     verdict = case.fail(error)
     # Whatever failed, the scenario or a fixture of its own: as long as there is a Mac, it is asked.
-    if verdict is not Verdict.SKIPPED and call.when != "teardown" and MAC in item.stash:
+    if (
+        verdict is not Verdict.SKIPPED
+        and call.when != "teardown"
+        and MAC in item.stash
+        and not getattr(error, "collected", False)
+    ):
         with events.use(case.log):
             item.stash[MAC].collect(f"{verdict.value}: {type(error).__name__}")
     if report.failed:

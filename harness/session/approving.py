@@ -33,6 +33,7 @@ class PromptMissing(ProductFailure):
 
     def __init__(self, expected: str, *, seen: str, hint: str, approvable: bool | None) -> None:
         self.approvable = approvable
+        self.collected = True  # at once, before the Settings route was tried
         super().__init__(expected, seen=seen, hint=hint)
 
 

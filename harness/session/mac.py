@@ -189,8 +189,9 @@ class Mac:
                 version=installed.version(self.app.extension.id),
                 deadline=self._after(self.settings.timeouts.ready),
             )
-        except health.XpcBroken:
+        except health.XpcBroken as error:
             self.collect("XPC broken")
+            error.collected = True
             raise
 
     def expect_relaunched(self, before: health.Health) -> health.Health:

@@ -67,7 +67,9 @@ def test_a_bundle_without_an_extension(house: House) -> None:
     archive = house.folder / "bare.tar"
     with tarfile.open(archive, "w") as tar:
         tar.add(bare, bare.name)
-    _expect(house, _run(house, app=_app(house, str(archive))), "a system extension", "Contents/Library/SystemExtensions")
+    _expect(
+        house, _run(house, app=_app(house, str(archive))), "a system extension", "Contents/Library/SystemExtensions"
+    )
 
 
 def test_a_truncated_wheel(house: House) -> None:

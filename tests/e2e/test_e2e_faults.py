@@ -55,7 +55,8 @@ def test_a_product_fault_is_red_with_its_evidence(house: House, expected: Expect
     assert expected.says in result.error
     assert result.simulated
     assert result.faults == (expected.fault,)
-    items = {str(item["name"]): item for item in ran.manifest()["items"]}  # type: ignore[attr-defined]
+    (collection,) = ran.manifest()["collections"]  # type: ignore[misc]
+    items = {str(item["name"]): item for item in collection["items"]}
     for name in ("db.plist", "systemextensionsctl", "sysdiagnose", "log"):
         assert any(name in key and item["status"] == "ok" for key, item in items.items()), (name, sorted(items))
     assert house.machines() == []
@@ -90,7 +91,7 @@ def test_prompt_missing_is_told_apart_from_not_approvable(house: House) -> None:
         assert any("system_logs.logarchive" in name for name in members.getnames())
     with gzip.open(archive) as data:
         assert data.read(1)
-    names = [record["name"] for record in ran.events()]
+    names = [record.get("name") for record in ran.events()]
     assert names.index("prompt-missing") < names.index("try the Settings route")
 
 
@@ -99,6 +100,7 @@ ENVIRONMENT = [
     Expected("env-keychain", FIRST, Verdict.ENVIRONMENT_FAILURE, "keychain", collected=False),
     Expected("env-vm-limit", FIRST, Verdict.ENVIRONMENT_FAILURE, "limit", collected=False),
     Expected("env-vnc-freeze:hard=1", FIRST, Verdict.ENVIRONMENT_FAILURE, "", collected=False),
+    Expected("env-ssh-drop:after=1", FIRST, Verdict.ENVIRONMENT_FAILURE, "", collected=False),
     Expected("env-disk-full", FIRST, Verdict.ENVIRONMENT_FAILURE, "", collected=False),
 ]
 
@@ -115,15 +117,15 @@ def test_a_broken_environment_is_no_product_failure_and_is_tried_twice(house: Ho
     assert house.machines() == []
 
 
-@pytest.mark.parametrize("fault", ["env-stale-ip:seconds=2", "env-ssh-drop:after=1", "env-vnc-freeze"])
+@pytest.mark.parametrize("fault", ["env-stale-ip:seconds=2", "env-vnc-freeze"])
 def test_what_heals_is_survived_and_told(house: House, fault: str) -> None:
     ran = house.scenario(FIRST, "--sysext-fault", fault)
     assert ran.code == 0, ran.output[-3000:]
-    told = [record for record in ran.events() if record["name"] in TOLD]
-    assert told, sorted({record["name"] for record in ran.events()})
+    told = [record for record in ran.events() if record.get("name") in TOLD]
+    assert told, sorted({str(record.get("name")) for record in ran.events()})
 
 
-TOLD = {"degraded", "reconnected", "stale-address", "log-gap", "screen-stalled"}
+TOLD = {"degraded", "stale-address", "screen-refresh"}
 
 
 def test_an_intermittent_fault_is_repeatable(house: House) -> None:
