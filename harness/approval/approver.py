@@ -34,6 +34,8 @@ EFFECT = 5.0
 REFUSED = 2.0
 """Seconds after which an alert that reacted to a click, but is still there, counts as staying."""
 _CALM = 0.15
+_FRESH = 10.0
+"""Seconds within which a living screen answers; one that does not is the environment's failure, not a missing prompt."""
 _MOST_SCROLLS = 12
 
 
@@ -166,7 +168,7 @@ class Approver:
                 over = deadline.expired or (hopeless is not None and hopeless())
                 if over or time.monotonic() >= full_look:
                     full_look = float("inf")
-                    frame = self.screen.frame(Deadline.after(3.0), fresh=over)
+                    frame = self.screen.frame(Deadline.after(_FRESH), fresh=over)
                     seen = self._ours(self.observer.look(frame, full=thorough, kinds=kinds))
                     if seen is not None or over:
                         break

@@ -14,6 +14,8 @@ Write = Callable[[str], None]
 """Takes one finished line, without its line end."""
 
 _SHOWN = 160
+_PLUMBING = frozenset({"run", "start", "read"})
+"""Steps that only serve another one: shown when they fail."""
 
 
 class ConsoleReader:
@@ -47,6 +49,8 @@ class ConsoleReader:
     def _line(self, record: Record) -> str | None:
         kind = record.get("type")
         name = _tame(str(record.get("name", "")))
+        if kind in ("start", "end") and name in _PLUMBING and record.get("outcome") != "failed":
+            return None
         if kind == "start":
             depth = self._depths.get(str(record.get("parent")), -1) + 1
             self._depths[str(record["id"])] = depth

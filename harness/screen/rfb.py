@@ -98,11 +98,15 @@ class VncScreen:
         self._log.event("screen-marked", serial=self._marked.serial if self._marked else None)
 
     def frame(self, deadline: Deadline, *, fresh: bool = False) -> Frame:
-        """The newest frame. If the server has been silent for long, or on demand (`fresh`), it is asked for everything
-        first, and given two seconds to answer.
+        """The newest frame. If the server has been silent for long it is asked for everything first, and given two
+        seconds to answer.
+
+        Args:
+            deadline: For all of it.
+            fresh: The server must have answered just now: without that, nothing can be said of what is *not* on the screen.
 
         Raises:
-            ScreenError: There is no picture within the deadline; the error says why.
+            ScreenError: There is no picture (no fresh one) within the deadline; the error says why.
         """
         with self._news:
             quiet = time.monotonic() - max(self._time, self._watched_until - _WATCHED)
@@ -111,10 +115,12 @@ class VncScreen:
                 asked = time.monotonic()
                 self._refresh_wanted = True
                 self._wake()
-                patience = deadline.sub(2.0)
-                self._news.wait_for(
+                patience = deadline if fresh else deadline.sub(2.0)
+                answered = self._news.wait_for(
                     lambda: self._time > asked or self._fatal or self._closed.is_set(), patience.remaining
                 )
+                if fresh and not answered:
+                    raise self._no_picture(f"it has not answered for {time.monotonic() - self._time:.0f} s")
             if not self._news.wait_for(
                 lambda: self._front is not None or self._fatal or self._closed.is_set(), deadline.remaining
             ):

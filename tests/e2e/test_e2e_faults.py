@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import tarfile
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ PRODUCT = [
     Expected("staging-removal-immutable", FIRST, Verdict.PRODUCT_FAILURE, "activation request"),
     Expected("no-policy-outside-applications", FIRST, Verdict.PRODUCT_FAILURE, "extensionNotFound"),
     Expected("extension-not-found", FIRST, Verdict.PRODUCT_FAILURE, "extensionNotFound"),
-    Expected("extension-crash", FIRST, Verdict.PRODUCT_FAILURE, "launchd"),
+    Expected("extension-crash", FIRST, Verdict.PRODUCT_FAILURE, "launchd|to be connected"),
     Expected("xpc-endpoints-missing-after-upgrade", UPGRADE, Verdict.PRODUCT_FAILURE, "XPC broken"),
 ]
 QUICK = {
@@ -52,7 +53,7 @@ def test_a_product_fault_is_red_with_its_evidence(house: House, expected: Expect
     assert ran.code == 1, ran.output[-3000:]
     (result,) = ran.results
     assert result.verdict is expected.verdict, result.error
-    assert expected.says in result.error
+    assert re.search(expected.says, result.error), result.error
     assert result.simulated
     assert result.faults == (expected.fault,)
     (collection,) = ran.manifest()["collections"]  # type: ignore[misc]
@@ -113,7 +114,7 @@ def test_a_broken_environment_is_no_product_failure_and_is_tried_twice(house: Ho
         (1, expected.verdict),
         (2, expected.verdict),
     ], [result.error for result in ran.results]
-    assert expected.says in ran.results[0].error
+    assert re.search(expected.says, ran.results[0].error), ran.results[0].error
     assert house.machines() == []
 
 
