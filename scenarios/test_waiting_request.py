@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from harness.session.approving import ApprovalSteps
 
+from harness.session.approving import ApprovalSteps
 from harness.session.mac import Mac
 
 pytestmark = pytest.mark.sysext

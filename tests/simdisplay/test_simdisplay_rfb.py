@@ -379,7 +379,7 @@ def test_a_client_that_talks_nonsense_harms_nobody(noise: bytes) -> None:
         good = await Client.connect(rig.port, RAW)
         bad = await Client.connect(rig.port, RAW)
         bad.writer.write(noise)
-        rude_reader, rude_writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        _rude_reader, rude_writer = await asyncio.open_connection("127.0.0.1", rig.port)
         rude_writer.write(noise + os.urandom(4))
         rude_writer.close()
         await good.update(incremental=False)

@@ -1,1 +1,0 @@
-"""Scenarios run on disposable Macs: see the options `--sysext-…` in `pytest --help`."""
