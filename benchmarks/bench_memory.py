@@ -17,7 +17,7 @@ from benchmarks.common import judge, median, scratch_folder
 
 COUNT = 10
 IMAGES = ("ventura", "sonoma", "sequoia", "tahoe")
-TART = Path(sys.executable).with_name("sysext-simulated-tart")
+TART = str(Path(sys.executable).with_name("sysext-simulated-tart"))
 
 
 def main() -> int:

@@ -48,7 +48,7 @@ class Outcome:
         return float(end - start) if start is not None and end is not None else None
 
 
-def run_scenario(name: str, macos: str, settings: Mapping[str, str], scratch: Path) -> Outcome:
+def run_scenario(name: str, macos: str, settings: Mapping[str, str], scratch: Path, **environment: str) -> Outcome:
     """Run one scenario in a pytest of its own.
 
     Raises:
@@ -60,6 +60,7 @@ def run_scenario(name: str, macos: str, settings: Mapping[str, str], scratch: Pa
         **{f"SYSEXT_SIMULATED__{key.upper()}": value for key, value in settings.items()},
         "SYSEXT_SIM_JOURNAL_FOLDER": str(artifacts / "journal"),
         "SYSEXT_ARTIFACTS": str(artifacts),
+        **environment,
     }
     command = [
         sys.executable,
