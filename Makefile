@@ -4,11 +4,13 @@
 PYTHON_BIN := .venv/bin/python
 ARTIFACTS ?= artifacts
 PYTEST_ARGS ?=
-SYSEXT_WORKERS ?= 2
 # Real Macs where they can be had, simulated ones everywhere else.
 SYSEXT_PROVIDER ?= $(shell if [ "`uname -sm`" = "Darwin arm64" ] && command -v tart >/dev/null 2>&1; then echo tart; else echo simulated; fi)
 SYSEXT_MACOS ?= 13,14,15,26
 SYSEXT_APP ?= scenarios/apps/mitmproxy.toml
+# Macs mostly wait, so more simulated ones than cores are of use; of real ones a host may run two.
+SCENARIO_WORKERS := $(or $(SYSEXT_WORKERS),$(if $(filter simulated,$(SYSEXT_PROVIDER)),4,2))
+TEST_WORKERS := $(or $(SYSEXT_WORKERS),2)
 SCENARIO_TIMEOUT ?= $(if $(filter simulated,$(SYSEXT_PROVIDER)),600,7200)
 
 # How many workers is make's business, not a setting of the harness.
@@ -32,12 +34,12 @@ test-setup:
 # Old results are removed here: with --clean-alluredir each worker would remove what the others have written.
 scenarios: setup ## run all scenarios (simulated Macs, or real ones where Tart is)
 	@rm -rf $(ARTIFACTS)/allure
-	$(PYTHON_BIN) -m pytest scenarios -n $(SYSEXT_WORKERS) --timeout $(SCENARIO_TIMEOUT) \
+	$(PYTHON_BIN) -m pytest scenarios -n $(SCENARIO_WORKERS) --timeout $(SCENARIO_TIMEOUT) \
 	  --sysext-app $(SYSEXT_APP) --sysext-provider $(SYSEXT_PROVIDER) --sysext-macos $(SYSEXT_MACOS) \
 	  --alluredir $(ARTIFACTS)/allure --junit-xml $(ARTIFACTS)/junit.xml $(PYTEST_ARGS)
 
 test: test-setup ## run the harness's own tests
-	$(PYTHON_BIN) -m pytest tests -n $(SYSEXT_WORKERS) $(PYTEST_ARGS)
+	$(PYTHON_BIN) -m pytest tests -n $(TEST_WORKERS) $(PYTEST_ARGS)
 
 check: setup ## lint, format, types, layers
 	.venv/bin/ruff check .
