@@ -96,7 +96,7 @@ class GuestSettings(_Table):
         images have it) is no secret, and masking it would blot out paths.
         """
         password = self.password.get_secret_value()
-        return password if password == self.user else SECRETS.add(password)
+        return SECRETS.spare(password) if password == self.user else SECRETS.add(password)
 
 
 class Timeouts(_Table):

@@ -6,6 +6,7 @@ Every error a user can meet says three things: what was expected, what was seen,
 from __future__ import annotations
 
 import enum
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -114,12 +115,18 @@ class WaitTimeout(SysextError):
         super().__init__(what, seen=f"not within {elapsed:.1f} s ({tries}); last seen: {shown}", hint=hint)
 
 
+_ENVIRONMENTS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM)  # the host
+    + (errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)  # the way
+)
+
+
 def verdict_of(error: BaseException | None) -> Verdict:
     """The verdict that an exception means, or PASSED for none.
 
     Our own errors carry theirs; an assertion is a product failure, `pytest.skip` a skip; a dropped or refused
-    connection is the environment's; anything else is a mistake of ours until shown otherwise. The cause of an
-    exception group is its worst member: product over environment over harness.
+    connection, a network that is not there and a host without room are the environment's; anything else is a mistake of
+    ours until shown otherwise. The cause of an exception group is its worst member: product over environment over harness.
     """
     if error is None:
         return Verdict.PASSED
@@ -144,5 +151,7 @@ def verdict_of(error: BaseException | None) -> Verdict:
     if module in ("builtins", "_pytest.outcomes") and name in ("Skipped", "Failed", "XFailed"):
         return Verdict.SKIPPED if name == "Skipped" else Verdict.PRODUCT_FAILURE
     if isinstance(error, ConnectionError | EOFError) or module.startswith("paramiko"):
+        return Verdict.ENVIRONMENT_FAILURE
+    if isinstance(error, OSError) and error.errno in _ENVIRONMENTS:
         return Verdict.ENVIRONMENT_FAILURE
     return Verdict.HARNESS_ERROR

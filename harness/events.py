@@ -37,6 +37,7 @@ class Secrets:
 
     def __init__(self) -> None:
         self._values: list[str] = []
+        self._spared: set[str] = set()
         self._lock = threading.Lock()
 
     def add(self, value: str) -> str:
@@ -44,9 +45,19 @@ class Secrets:
         is only masked where it stands alone as a whole JSON string or word, for "a" must not blot out the report.
         """
         with self._lock:
-            if value and value not in self._values:
+            if value and value not in self._values and value not in self._spared:
                 self._values.append(value)
                 self._values.sort(key=len, reverse=True)
+        return value
+
+    def spare(self, value: str) -> str:
+        """Never mask `value`, whoever adds it: a password that everybody knows and that is also an ordinary word (admin)
+        would blot out paths and names. Returns it.
+        """
+        with self._lock:
+            self._spared.add(value)
+            if value in self._values:
+                self._values.remove(value)
         return value
 
     def mask(self, text: str) -> str:
@@ -113,7 +124,8 @@ class EventLog:
         self._file: IO[str] | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", encoding="utf-8")
+            # A guest's names may be no UTF-8 (lone surrogates here): "\\udcff" in a file of JSON is what JSON has for them.
+            self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
         self._write({"type": "header", "schema": SCHEMA, "time": _now(), "attributes": attributes})
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:

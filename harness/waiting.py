@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import tenacity
 
-from harness.errors import SysextError, UsageError, Verdict, WaitTimeout
+from harness.errors import SysextError, UsageError, Verdict, WaitTimeout, verdict_of
 
 T = TypeVar("T")
 Pause = Callable[[float], object]
@@ -114,7 +114,8 @@ def wait_until(
         transient: Exceptions of `observe` that mean "not yet"; all others go through.
         pause: How to wait between looks; returning early means there is news.
         hint: The next thing a person should do, for the error.
-        blame: The verdict that a time-out means.
+        blame: The verdict that a time-out means; the environment's if the last look failed by its fault, for then nobody
+            knows whether what was awaited had come.
 
     Raises:
         WaitTimeout: The deadline came first (or `fail_if` held).
@@ -151,8 +152,14 @@ def wait_until(
         raise _NotYet
 
     def timed_out() -> WaitTimeout:
+        blind = isinstance(last, BaseException) and verdict_of(last) is Verdict.ENVIRONMENT_FAILURE
         return WaitTimeout(
-            what, elapsed=time.monotonic() - started, attempts=attempts, last=last, hint=hint, blame=blame
+            what,
+            elapsed=time.monotonic() - started,
+            attempts=attempts,
+            last=last,
+            hint=hint,
+            blame=Verdict.ENVIRONMENT_FAILURE if blind else blame,
         )
 
     def next_wait(_: tenacity.RetryCallState) -> float:

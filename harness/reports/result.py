@@ -108,7 +108,7 @@ class CaseResult:
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / RESULT_NAME
         partial = folder / f".{RESULT_NAME}.{os.getpid()}"
-        partial.write_text(self.to_json(), encoding="utf-8")
+        partial.write_text(self.to_json(), encoding="utf-8", errors="replace")
         partial.replace(target)
         return target
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
-from harness.config import Settings, load_app, load_settings
+from harness.config import GuestSettings, Settings, load_app, load_settings
 from harness.errors import UsageError
+from harness.events import SECRETS
 
 APP = Path(__file__).resolve().parents[2] / "scenarios" / "apps" / "mitmproxy.toml"
 
@@ -114,3 +116,10 @@ def test_any_text_is_settings_or_a_usage_error(tmp_path_factory: pytest.TempPath
         load_settings(file, environ={})
     except UsageError as error:
         assert str(file) in str(error)
+
+
+@pytest.mark.parametrize(("password", "masked"), [("nobody", "user nobody"), ("much-longer-word", "user ***")])
+def test_a_password_that_is_the_users_name_is_no_secret_whoever_holds_it(password: str, masked: str) -> None:
+    revealed = GuestSettings(user="nobody", password=SecretStr(password)).reveal()
+    SECRETS.add(revealed)  # as the screen does with what it types
+    assert SECRETS.mask(f"user {password}") == masked

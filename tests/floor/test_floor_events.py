@@ -123,3 +123,18 @@ def test_short_secrets_are_masked_alone_and_do_not_blot_out_words() -> None:
     secrets.add("a")
     assert secrets.mask("a") == "***"
     assert secrets.mask("activated") == "activated"
+
+
+def test_what_is_spared_is_never_masked_whoever_adds_it() -> None:
+    secrets = Secrets()
+    secrets.add("admin")
+    secrets.spare("admin")
+    secrets.add("admin")
+    assert secrets.mask("/Users/admin") == "/Users/admin"
+
+
+def test_a_name_that_is_no_utf8_breaks_no_run(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "run.jsonl")
+    log.event("report", path=b"/x/\xff.ips".decode("utf-8", errors="surrogateescape"))
+    log.close()
+    assert _lines(tmp_path / "run.jsonl")[1]["attributes"] == {"path": "/x/\udcff.ips"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import threading
 import time
 
@@ -129,3 +130,35 @@ def test_verdicts() -> None:
     assert verdict_of(pytest.fail.Exception("broken")) is Verdict.PRODUCT_FAILURE
     both = ExceptionGroup("both", [KeyError("k"), ProductFailure("p")])
     assert verdict_of(both) is Verdict.PRODUCT_FAILURE
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EHOSTUNREACH, errno.ETIMEDOUT])
+def test_a_full_disk_and_a_network_that_is_gone_are_the_environments(number: int) -> None:
+    assert verdict_of(OSError(number, "x")) is Verdict.ENVIRONMENT_FAILURE
+    assert verdict_of(OSError(errno.ENOENT, "x")) is Verdict.HARNESS_ERROR
+
+
+def test_who_could_not_look_at_last_does_not_blame_the_product() -> None:
+    def wait(*looks: object) -> Verdict:
+        left = list(looks)
+
+        def look() -> object:
+            seen = left.pop(0) if len(left) > 1 else left[0]
+            if isinstance(seen, Exception):
+                raise seen
+            return seen
+
+        with pytest.raises(WaitTimeout) as caught:
+            wait_until(
+                look,
+                what="it",
+                deadline=Deadline(0.02),
+                interval=0.005,
+                transient=(EnvironmentFailure, KeyError),
+                blame=Verdict.PRODUCT_FAILURE,
+            )
+        return caught.value.verdict
+
+    assert wait(False, EnvironmentFailure("ssh lost")) is Verdict.ENVIRONMENT_FAILURE
+    assert wait(EnvironmentFailure("ssh lost"), False) is Verdict.PRODUCT_FAILURE
+    assert wait(KeyError("x")) is Verdict.PRODUCT_FAILURE

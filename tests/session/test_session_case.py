@@ -312,3 +312,10 @@ def test_case_files_of_a_run(overrides: dict[str, object]) -> None:
     assert header["attributes"]["settings"]["guest"]["password"] == "*" * 10
     for case in cases:
         case.close()
+
+
+def test_a_failure_whose_text_is_no_utf8_is_written_all_the_same(tmp_path: Path) -> None:
+    case = _case(tmp_path)
+    case.fail(AssertionError("\udcff"))
+    case.close()
+    assert CaseResult.read(case.folder.path).error == "AssertionError: ?"
