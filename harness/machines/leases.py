@@ -79,17 +79,29 @@ class LeaseFile:
         self.lease = lease
 
     def update(self, **changes: object) -> None:
-        """Change fields and write the file anew (atomically)."""
+        """Change fields and write the file anew (atomically).
+
+        Raises:
+            OSError: It could not be written; the file is as before.
+        """
         self.lease = replace(self.lease, **changes)  # type: ignore[arg-type]
         _write(self.path, self.lease)
 
     def run(self, pid: int | None) -> None:
         """Record the pid of `tart run`."""
-        self.update(run=pid, run_birth=birth(pid) if pid is not None else None)
+        self._note(run=pid, run_birth=birth(pid) if pid is not None else None)
 
     def helper(self, pid: int | None) -> None:
         """Record the pid of a command under way, or None when it is over."""
-        self.update(helper=pid, helper_birth=birth(pid) if pid is not None else None)
+        self._note(helper=pid, helper_birth=birth(pid) if pid is not None else None)
+
+    def _note(self, **changes: object) -> None:
+        # A full disk must neither stop a machine from being used nor from being deleted: who reaps finds its processes by
+        # asking Tart, too.
+        try:
+            self.update(**changes)
+        except OSError as error:
+            events.event("lease-not-written", machine=self.lease.name, reason=str(error))
 
     def remove(self) -> None:
         """The machine is gone."""
@@ -126,7 +138,11 @@ class Leases:
             owner_birth=birth(os.getpid()),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        _write(path, lease)
+        try:
+            _write(path, lease)
+        except BaseException:
+            path.unlink(missing_ok=True)  # an empty one would stay for ever: it names nobody to reap it by
+            raise
         return LeaseFile(path, lease)
 
     def all(self, provider: str | None = None) -> list[Lease]:
@@ -230,9 +246,13 @@ def _write(path: Path, lease: Lease) -> None:
     # A temporary name that `*.json` does not match, and no other process uses.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(lease), file, indent=1)
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(lease), file, indent=1)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _read(path: Path) -> Lease | None:

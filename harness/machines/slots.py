@@ -155,8 +155,9 @@ class Slots:
                 continue
             since = datetime.now(UTC).isoformat(timespec="seconds")
             record = {"pid": os.getpid(), "birth": birth(os.getpid()), "since": since, "machine": machine}
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(record).encode(), 0)
+            with contextlib.suppress(OSError):  # a full disk: the lock counts, the name is for people
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(record).encode(), 0)
             return Slot(path, descriptor)
         return None
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import events
-from harness.errors import UsageError
+from harness.errors import UsageError, Verdict, verdict_of
 from harness.events import SECRETS
 from harness.machines.base import End, VncEndpoint
 from harness.machines.tart_output import parse_end, parse_vnc
@@ -55,6 +55,8 @@ class SupervisedRun:
                 process_group=0,
             )
         except OSError as error:
+            if verdict_of(error) is Verdict.ENVIRONMENT_FAILURE:  # a full host, not a wrong name
+                raise
             raise UsageError(f"an executable at {argv[0]}", seen=str(error)) from error
         finally:
             os.close(descriptor)

@@ -301,11 +301,14 @@ class TartMachine(Machine):
                 return
             with events.step("delete", machine=self.name):
                 deadline = Deadline.after(DELETE_SECONDS)
-                self._power_off(deadline)
-                if self._cloned:
-                    self._delete_clone(deadline)
+                try:
+                    self._power_off(deadline)
+                    if self._cloned:
+                        self._delete_clone(deadline)
+                finally:
+                    # Also of a clone that does not go: it does not run, and a VM that still did would hold the slot itself.
+                    self._slot.release()
                 self._lease.remove()
-                self._slot.release()
                 self._deleted = True
                 cleanup.forget(self)
 

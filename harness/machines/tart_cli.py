@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import events
-from harness.errors import EnvironmentFailure, UsageError, Verdict, WaitTimeout
+from harness.errors import EnvironmentFailure, UsageError, Verdict, WaitTimeout, verdict_of
 from harness.machines.tart_output import VmRow, clip, explain, missing_vm, no_ip, parse_ip, parse_list
 from harness.waiting import Deadline
 
@@ -121,6 +121,8 @@ class TartCli:
                 process_group=0,  # Ctrl-C is ours to handle: we cancel it, in order
             )
         except OSError as error:
+            if verdict_of(error) is Verdict.ENVIRONMENT_FAILURE:  # a full host, not a wrong name
+                raise
             raise UsageError(
                 f"an executable at {argv[0]}", seen=str(error), hint="set tart.executable to a `tart` that runs here"
             ) from error

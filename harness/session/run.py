@@ -114,12 +114,20 @@ def prepare(run: Run) -> None:
     from harness.bundles.releases import fetch_release
     from harness.waiting import Deadline
 
-    for macos in run.settings.macos:
-        run.provider.check(run.settings.image_for(macos))
-    place = run.app.releases.index(run.app.release(run.release))
-    for release in run.app.releases[max(0, place - 1) : place + 1]:  # with the one before it: that is upgraded from
-        fetch_release(release, run.app, run.settings.cache_dir).require_extension(run.app.extension.id)
-    run.provider.wait_for_slot(Deadline.after(run.settings.timeouts.slot))
+    try:
+        for macos in run.settings.macos:
+            run.provider.check(run.settings.image_for(macos))
+        place = run.app.releases.index(run.app.release(run.release))
+        for release in run.app.releases[max(0, place - 1) : place + 1]:  # with the one before it: that is upgraded from
+            fetch_release(release, run.app, run.settings.cache_dir).require_extension(run.app.extension.id)
+        run.provider.wait_for_slot(Deadline.after(run.settings.timeouts.slot))
+    except OSError as error:
+        cache = run.settings.cache_dir
+        raise UsageError(
+            f"a folder at {cache} for downloads and locks, that can be written to",
+            seen=str(error),
+            hint="set `cache` to another place, or free some space",
+        ) from error
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

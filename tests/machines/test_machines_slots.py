@@ -62,6 +62,18 @@ def test_slots_are_counted_and_given_back(tmp_path):
     assert slots.holders() == []
 
 
+def test_a_slot_on_a_full_disk_counts_though_its_holder_has_no_name(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    slots = Slots(tmp_path, "tart", 1)
+    monkeypatch.setattr("harness.machines.slots.os.pwrite", full)
+    slot = slots.acquire("a", Deadline(0))
+    assert len(slots.holders()) == 1
+    slot.release()
+    assert slots.holders() == []
+
+
 def test_real_and_simulated_macs_do_not_take_each_others_places(tmp_path):
     real = Slots(tmp_path, "tart", 1).acquire("a", Deadline(0))
     simulated = Slots(tmp_path, "simulated", 1).acquire("b", Deadline(0))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
+import subprocess
 
 import pytest
 
-from harness.errors import EnvironmentFailure, UsageError, Verdict, WaitTimeout
+from harness.errors import EnvironmentFailure, UsageError, Verdict, WaitTimeout, verdict_of
 from harness.events import SECRETS
 from harness.machines import EndReason, NoFreeSlot, StartFailed, TartProvider, provider_for
 from harness.machines.base import Endpoint
@@ -311,6 +313,54 @@ def test_delete_waits_for_the_lock_of_a_process_just_ended(create, stub, seen):
 
     machine._delete_clone = heal
     machine.delete()
+    assert stub.vms() == []
+
+
+def test_a_clone_that_does_not_go_takes_nobodys_place_and_is_tried_again(create, provider, stub, cache, monkeypatch):
+    machine = create()
+    before = machine._delete_clone
+    monkeypatch.setattr(machine, "_delete_clone", lambda _: before(Deadline(0.05)))
+    stub.told(say={"delete": [1, "", "Error: disk on fire\n"]})
+    with pytest.raises(EnvironmentFailure, match="sysext gc"):
+        machine.delete()
+    assert provider.slots.holders() == []
+    assert leases(cache) == [f"{machine.name}.json"]
+    stub.told()
+    monkeypatch.undo()
+    machine.delete()
+    assert (stub.vms(), leases(cache)) == ([], [])
+
+
+def test_a_full_host_disk_keeps_no_machine_from_going(create, stub, cache, deadline, seen, monkeypatch):
+    machine = create()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("harness.machines.leases.json.dump", full)
+    assert machine.stop(deadline).reason is EndReason.STOPPED
+    machine.delete()
+    assert (stub.vms(), list((cache / "leases").iterdir())) == ([], [])
+    assert "lease-not-written" in names(seen)
+    with pytest.raises(OSError, match="No space") as caught:
+        create()
+    assert verdict_of(caught.value) is Verdict.ENVIRONMENT_FAILURE
+    assert list((cache / "leases").iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["list", "run"])
+def test_a_host_that_can_start_no_process_is_not_a_wrong_executable(create, stub, verb, monkeypatch):
+    real = subprocess.Popen.__init__
+
+    def start(self, argv, **more):
+        if argv[1] == verb:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        real(self, argv, **more)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", start)
+    with pytest.raises(OSError, match="temporarily") as caught:
+        create()
+    assert verdict_of(caught.value) is Verdict.ENVIRONMENT_FAILURE
     assert stub.vms() == []
 
 

@@ -319,3 +319,10 @@ def test_a_failure_whose_text_is_no_utf8_is_written_all_the_same(tmp_path: Path)
     case.fail(AssertionError("\udcff"))
     case.close()
     assert CaseResult.read(case.folder.path).error == "AssertionError: ?"
+
+
+def test_a_cache_that_cannot_be_written_to_is_said(overrides: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(UsageError, match=r"downloads and locks.*cache") as caught:
+        prepare(_open(overrides))
+    assert caught.value.hint
