@@ -54,6 +54,8 @@ def test_upgrade_while_approval_is_pending(mac: Mac, approval: ApprovalSteps, re
 
 
 def test_killed_extension_is_relaunched(mac: Mac, approval: ApprovalSteps) -> None:
+    if mac.app.extension.kind == "driver":
+        pytest.skip("launchd's job of a driver is not known")
     mac.install()
     approval.activate_and_approve()
     before = mac.expect_working()

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from harness import events
 from harness.bundles.app import AppBundle
-from harness.errors import UsageError
-from harness.guest import Guest
+from harness.errors import EnvironmentFailure, UsageError
+from harness.guest import CommandFailed, Guest
 from harness.waiting import Deadline
 
 APPLICATIONS = "/Applications"
@@ -38,6 +38,7 @@ def install_bundle(
     Raises:
         UsageError: The target is not an .app below a folder.
         CommandFailed: The Mac did not take it.
+        EnvironmentFailure: macOS guards the app that is there.
     """
     name = bundle.path.name
     target = app_path(str(PurePosixPath(folder) / name))
@@ -100,7 +101,8 @@ def install_disk_image(
 def set_quarantine(guest: Guest, path: str, *, deadline: Deadline) -> None:
     """Mark a file or bundle as downloaded: the attribute on it and on everything in it."""
     value = QUARANTINE.format(stamp=0x66000000, token="00000000-0000-0000-0000-000000000000")  # noqa: S106 - not a secret
-    guest.run(["xattr", "-w", "-r", "com.apple.quarantine", value, path], deadline=deadline, sudo=True)
+    with _permitted(guest, path):
+        guest.run(["xattr", "-w", "-r", "com.apple.quarantine", value, path], deadline=deadline, sudo=True)
 
 
 def remove_app(guest: Guest, path: str, *, deadline: Deadline) -> None:
@@ -110,7 +112,7 @@ def remove_app(guest: Guest, path: str, *, deadline: Deadline) -> None:
         UsageError: The path is not an .app below a folder: nothing else is ever removed recursively.
     """
     app_path(path)
-    with events.step("remove", app=path):
+    with events.step("remove", app=path), _permitted(guest, path):
         guest.run(["rm", "-rf", path], deadline=deadline, sudo=True)
 
 
@@ -142,11 +144,29 @@ def _place(guest: Guest, source: str, target: str, deadline: Deadline) -> None:
     incoming = f"{folder}/.{name}.{events.current().new_id()}"
     guest.run(["mkdir", "-p", folder], deadline=deadline, sudo=True)
     try:
-        guest.run(["ditto", source, incoming], deadline=deadline, sudo=True)
-        guest.script(_REPLACE, incoming, target, deadline=deadline, sudo=True)
+        with _permitted(guest, target):
+            guest.run(["ditto", source, incoming], deadline=deadline, sudo=True)
+            guest.script(_REPLACE, incoming, target, deadline=deadline, sudo=True)
     except BaseException:
         _tidy(guest, ["rm", "-rf", incoming], sudo=True)
         raise
+
+
+@contextlib.contextmanager
+def _permitted(guest: Guest, target: str) -> Iterator[None]:
+    """Root that may not touch an app is neither the product's failure nor ours: macOS 13 and later guard installed apps
+    (App Management), from sessions over SSH too unless Remote Login users have Full Disk Access.
+    """
+    try:
+        yield
+    except CommandFailed as error:
+        if error.result is None or b"Operation not permitted" not in error.result.stderr:
+            raise
+        raise EnvironmentFailure(
+            f"{target} on {guest.name} to be ours to replace",
+            seen=error.seen,
+            hint="in the image, allow full disk access for Remote Login users (App Management guards installed apps)",
+        ) from error
 
 
 @contextlib.contextmanager

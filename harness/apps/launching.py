@@ -17,6 +17,11 @@ ERROR_DOMAIN = re.compile(
     # Error Domain=OSSystemExtensionErrorDomain Code=4 "(null)" | (OSSystemExtensionErrorDomain error 4.) | …:4 | code=4
     r"OSSystemExtensionErrorDomain(?:[\s:(]|error|[Cc]ode|=){1,4}\s*=?\s*(\d{1,3})(?!\d)"
 )
+QUIT_SETTINGS = (
+    'pkill -x "System Settings" || exit 0; n=0; '
+    'while pgrep -x "System Settings" >/dev/null; do '
+    'n=$((n+1)); if [ $n -gt 50 ]; then pkill -KILL -x "System Settings"; exit 0; fi; sleep 0.1; done'
+)
 CODE_NAMES = {
     1: "unknown",
     2: "missingEntitlement",
@@ -154,11 +159,19 @@ def in_user_session(guest: Guest, words: list[str], *, user: str, deadline: Dead
 
 
 def open_url(guest: Guest, url: str, *, deadline: Deadline) -> None:
-    """`open` a URL, which Launch Services brings to the session of whoever is logged in here and at the console. Its exit code says nothing of a Settings pane: look at the screen."""
-    guest.run(["open", url], deadline=deadline, check=False)
+    """`open` a URL, which Launch Services brings to the session of whoever is logged in here and at the console.
+
+    That it ended with 0 says nothing of a Settings pane: look at the screen. If it did not, an event says why.
+    """
+    result = guest.run(["open", url], deadline=deadline, check=False)
+    if result.exit_code != 0:
+        reason = result.stderr.decode(errors="replace").strip()[-300:] or f"exit code {result.exit_code}"
+        events.event("degraded", what=f"`open {url}` failed", reason=reason)
 
 
 def quit_settings(guest: Guest, *, deadline: Deadline) -> None:
-    """End System Settings (System Preferences on 12), without needing Automation rights."""
-    guest.run(["pkill", "-x", "System Settings"], deadline=deadline, check=False)
-    guest.run(["pkill", "-x", "System Preferences"], deadline=deadline, check=False)
+    """End System Settings, without needing Automation rights; returns once it has gone (killed, if it takes over 5 s).
+
+    A page that is opened while it still goes down would be lost with it.
+    """
+    guest.script(QUIT_SETTINGS, deadline=deadline, check=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from harness import events
 from harness.config import AppFile
-from harness.errors import SysextError, Verdict
+from harness.errors import SysextError, UsageError, Verdict
 from harness.formats.database import DatabaseExtension, ExtensionDatabase, parse_database
 from harness.formats.launchctl import Job, parse_launchctl_print
 from harness.formats.listing import Listing, parse_listing
@@ -163,19 +163,31 @@ class Oracle:
         return snapshot
 
     def job(self, short: str, build: str, deadline: Deadline) -> Job | None:
-        """Launchd's job of that version; None when launchd knows none.
-
-        Network extensions are labelled by version, endpoint-security ones by team (posted `launchctl print` outputs).
-        """
-        result = self.guest.run(
-            ["launchctl", "print", f"system/{self.label(short, build)}"], deadline=deadline, check=False, sudo=True
-        )
+        """Launchd's job of that version; None when launchd knows none, and for a driver."""
+        label = self.label(short, build)
+        if label is None:
+            return None
+        result = self.guest.run(["launchctl", "print", f"system/{label}"], deadline=deadline, check=False, sudo=True)
         return parse_launchctl_print(result.text) if result.exit_code == 0 else None
 
-    def label(self, short: str, build: str) -> str:
-        """The launchd label of that version."""
+    def label(self, short: str, build: str) -> str | None:
+        """The launchd label of that version; None for a driver, whose job nobody has posted.
+
+        Network extensions are labelled by version, endpoint-security ones by team (posted `launchctl print` outputs).
+
+        Raises:
+            UsageError: The app file of an endpoint-security extension names no team.
+        """
+        if self.app.extension.kind == "driver":
+            return None
         if self.app.extension.kind == "endpoint-security":
-            return f"{self.app.team or ''}.{self.app.extension.id}"
+            if not self.app.team:
+                raise UsageError(
+                    f"`team` in the app file of {self.app.name}",
+                    seen="none",
+                    hint="launchd's label of an endpoint-security extension begins with it",
+                )
+            return f"{self.app.team}.{self.app.extension.id}"
         return f"NetworkExtension.{self.app.extension.id}.{short}.{build}"
 
     def configuration(self, deadline: Deadline) -> NetworkConfiguration | None:

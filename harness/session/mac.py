@@ -225,10 +225,11 @@ class Mac:
         """Restart it; done when the boot session is a new one and the console user is back. The log is kept first."""
         with events.step("reboot", machine=self.name):
             self._stop_activations()
+            # On a Mac the log alone takes up to minutes; each item has a limit of its own.
             collect_before_reboot(
                 guest=self.guest,
                 case=self.case.folder,
-                deadline=self._after(self.settings.timeouts.command),
+                deadline=self._after(self.settings.timeouts.evidence),
                 settings=self.settings.evidence,
             )
             self.guest.reboot(self._after(self.settings.timeouts.reboot))
@@ -295,7 +296,8 @@ class Mac:
         if self.installed is None:
             return []
         with contextlib.suppress(SysextError):
-            return [self.oracle.label(*self.installed.version(self.app.extension.id))]
+            label = self.oracle.label(*self.installed.version(self.app.extension.id))
+            return [label] if label is not None else []
         return []
 
     def _stop_activations(self) -> None:

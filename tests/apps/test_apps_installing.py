@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from harness import events
 from harness.apps import installing
 from harness.bundles.app import AppBundle, open_app
-from harness.errors import UsageError
-from harness.guest import CommandFailed, Guest
+from harness.errors import EnvironmentFailure, UsageError
+from harness.guest import CommandFailed, Guest, Result
 from harness.waiting import Deadline
 
 APP = "/Applications/Mitmproxy Redirector.app"
@@ -116,7 +116,7 @@ def test_cleaning_up_never_hides_what_went_wrong(
             real(argv, **options)  # type: ignore[arg-type]
             raise OSError("the broom broke")
         if argv[0] == "ditto":
-            raise CommandFailed("ditto to work", seen="no", hint="", result=None)  # type: ignore[arg-type]
+            raise CommandFailed("ditto to work", seen="no", hint="", result=None)
         return real(argv, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(guest, "run", run)
@@ -124,6 +124,30 @@ def test_cleaning_up_never_hides_what_went_wrong(
         installing.install_bundle(guest, newer, deadline=deadline)
     (told,) = [record for record in seen if record["name"] == "degraded"]
     assert "the broom broke" in told["attributes"]["reason"]
+
+
+def test_an_app_that_macos_guards_is_the_environments_matter(
+    guest: Guest, newer: AppBundle, deadline: Deadline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installing.install_bundle(guest, newer, deadline=deadline)
+    real = guest.run
+
+    def run(argv: list[str], **options: object) -> object:
+        """As App Management refuses it, to root too."""
+        if argv[0] in ("rm", "/bin/sh", "xattr") and APP in argv:
+            said = f"rm: {APP}/Contents/Info.plist: Operation not permitted\n".encode()
+            return Result(tuple(argv), 1, b"", said, 0.1).check(guest.name)
+        return real(argv, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(guest, "run", run)
+    with pytest.raises(EnvironmentFailure, match="Operation not permitted") as caught:
+        installing.install_bundle(guest, newer, deadline=deadline)
+    assert "App Management" in caught.value.hint
+    with pytest.raises(EnvironmentFailure, match="Operation not permitted"):
+        installing.remove_app(guest, APP, deadline=deadline)
+    with pytest.raises(EnvironmentFailure, match="Operation not permitted"):
+        installing.set_quarantine(guest, APP, deadline=deadline)
+    monkeypatch.undo()
 
 
 def test_quarantine_is_set_on_the_bundle_and_all_in_it(guest: Guest, newer: AppBundle, deadline: Deadline) -> None:

@@ -194,7 +194,7 @@ def test_waiting_for_a_state_ends_with_what_was_seen() -> None:
 
 
 def _working(app: AppFile, guest: StubGuest, seconds: float = 2) -> object:
-    return expect_working(guest, oracle(guest), app, version=("2.0", "2"), deadline=Deadline(seconds))  # type: ignore[arg-type]
+    return expect_working(guest, Oracle(guest, app), app, version=("2.0", "2"), deadline=Deadline(seconds))  # type: ignore[arg-type]
 
 
 def _healthy() -> StubGuest:
@@ -264,6 +264,31 @@ def test_running_without_endpoints_is_xpc_broken() -> None:
     guest.answers[f"launchctl print system/NetworkExtension.{ID}.2.0.2"] = [job_print(endpoints=False)]
     with pytest.raises(XpcBroken, match="no endpoints"):
         _working(load_app(APP_FILE), guest, 0.5)
+
+
+def _of_kind(kind: str, team: str | None = TEAM) -> AppFile:
+    app = load_app(APP_FILE)
+    extension = app.extension.model_copy(update={"kind": kind})
+    return app.model_copy(update={"extension": extension, "team": team, "configuration": None})
+
+
+def test_an_endpoint_security_extension_is_labelled_by_team_and_need_not_have_endpoints() -> None:
+    guest = _healthy()
+    answer = job_print(endpoints=False)
+    answer.stdout = answer.stdout.replace(f"NetworkExtension.{ID}.2.0.2".encode(), f"{TEAM}.{ID}".encode())
+    guest.answers = {f"launchctl print system/{TEAM}.{ID}": [answer], **guest.answers}
+    guest.answers["launchctl list"] = [Answer(0, f"PID\tStatus\tLabel\n801\t0\t{TEAM}.{ID}\n".encode())]
+    assert _working(_of_kind("endpoint-security"), guest).pid == 801  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="team"):
+        _working(_of_kind("endpoint-security", None), guest, 0.5)
+
+
+def test_of_a_driver_no_job_is_asked_for() -> None:
+    guest = _healthy()
+    app = _of_kind("driver")
+    assert _working(app, guest).pid is None  # type: ignore[attr-defined]
+    assert Oracle(guest, app).job("2.0", "2", Deadline(1)) is None  # type: ignore[arg-type]
+    assert [line for line in guest.asked if line.startswith("launchctl")] == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""A Mac as a scenario holds it, without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.config import load_settings
+from harness.session import mac as module
+from harness.session.mac import Mac
+from harness.waiting import Deadline
+
+
+def test_the_log_is_kept_before_a_reboot_however_long_that_takes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`log collect` alone may take minutes on a Mac: as long as one command may take is not enough."""
+    kept: list[float] = []
+    rebooted: list[float] = []
+
+    def before(*, deadline: Deadline, **_: Any) -> None:
+        kept.append(deadline.remaining)
+
+    def reboot(deadline: Deadline) -> None:
+        assert kept
+        rebooted.append(deadline.remaining)
+
+    monkeypatch.setattr(module, "collect_before_reboot", before)
+    mac = Mac.__new__(Mac)
+    mac.name = "vm-a"
+    mac.settings = load_settings(environ={}, overrides={"cache": tmp_path})
+    mac.guest = SimpleNamespace(reboot=reboot)  # type: ignore[assignment]
+    mac.case = SimpleNamespace(folder=None)  # type: ignore[assignment]
+    mac._activations = []
+    mac.reboot()
+    assert kept[0] > 480  # the log as text and as an archive: 180 s and 300 s at most
+    assert len(rebooted) == 1
