@@ -29,9 +29,12 @@ from harness.waiting import Deadline, sleep, wait_until
 MAX_OUTPUT = 64 << 20
 COMMAND_SECONDS = 60.0
 """How long a command may take if the caller gives no deadline: `timeouts.command`'s default."""
-_KILL_GROUP = (  # /bin/kill: the builtin of some shells (dash) takes no process group after `--`
-    '/bin/kill -TERM -- "-$1" || exit 0; n=0; '
-    'while [ $n -lt 10 ] && /bin/kill -0 -- "-$1"; do sleep 0.1; n=$((n+1)); done; /bin/kill -KILL -- "-$1"'
+_KILL_GROUP = (
+    # /bin/kill: the builtin of some shells (dash) takes no process group after `--`. kill(1) of BSD lists no `--` after a
+    # signal, and older ones take it for a process; procps needs it, for without it it misreads the group's number.
+    'd=--; [ "$(uname)" = Darwin ] && d=; '
+    '/bin/kill -TERM $d "-$1" || exit 0; n=0; '
+    'while [ $n -lt 10 ] && /bin/kill -0 $d "-$1"; do sleep 0.1; n=$((n+1)); done; /bin/kill -KILL $d "-$1"'
 )
 SUDO_REFUSED = (
     b"incorrect password attempt",

@@ -18,6 +18,9 @@ from harness.guest.files import TRANSFER_SECONDS, Files, absolute
 from harness.guest.shell import in_this_context, unique
 from harness.waiting import Deadline
 
+PLAIN_TAR = {"COPYFILE_DISABLE": "1"}
+"""Keeps a Mac's tar from adding a file `._NAME` for each file with extended attributes (copyfile(3)), which nearly all
+have since macOS 13: nothing of the folder, and not what anybody who reads the copy expects."""
 MAX_TREE = 4 << 30
 MAX_MEMBERS = 200_000
 
@@ -104,6 +107,7 @@ class Trees(Files):
                     ["tar", "-cf", "-", "-C", remote, "."],
                     deadline=deadline,
                     sudo=sudo,
+                    env=PLAIN_TAR,
                     stdout_to=target,
                     max_output=max_bytes,
                     check=False,
