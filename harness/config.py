@@ -128,7 +128,7 @@ class EvidenceSettings(_Table):
     sysdiagnose: bool = True
     log_last: str = Field(default="30m", pattern=r"^\d+[smhd]$|^boot$")
     keep_passing: bool = True
-    """Keep the case file (event stream, frames) of passing scenarios too."""
+    """Keep frames and the streamed log of passing scenarios too; their result and event stream stay in any case."""
     max_frames: int = Field(default=40, ge=1)
 
 

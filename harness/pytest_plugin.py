@@ -15,7 +15,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from harness import events
-from harness.errors import KnownIssue, ProductFailure, SysextError, Verdict, verdict_of
+from harness.errors import HarnessError, KnownIssue, ProductFailure, SysextError, Verdict, verdict_of
 
 if TYPE_CHECKING:
     from harness.config import AppFile
@@ -36,6 +36,7 @@ MAC = pytest.StashKey["Mac"]()
 TERMINAL = pytest.StashKey[int]()
 HEADED = pytest.StashKey[bool]()
 UNUSABLE = pytest.StashKey[SysextError]()
+BROKEN_OFF = pytest.StashKey["Case"]()
 
 OPTIONS = {
     "provider": "where Macs come from: tart, simulated",
@@ -154,7 +155,13 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         if CASE in item.stash:
             del item.stash[CASE]
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        try:
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        except (
+            BaseException
+        ) as error:  # Ctrl-C, SIGTERM, pytest.exit: what is still up is torn down when the session ends
+            _break_off(item, error)
+            raise
         result = _finish(item)
         again = result is not None and result.verdict is Verdict.ENVIRONMENT_FAILURE and attempt < ENVIRONMENT_TRIES
         for report in reports:
@@ -238,6 +245,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Allure's extra files; stop following, once what Ctrl-C left to tear down is gone as well."""
     config = session.config
+    if BROKEN_OFF in config.stash:  # not before: its Mac was deleted just now, and that is in its stream
+        config.stash[BROKEN_OFF].close()
+        del config.stash[BROKEN_OFF]
     if RUN in config.stash and not _is_worker(config):
         folder = config.getoption("allure_report_dir", None)
         if folder:
@@ -321,7 +331,17 @@ def mac(request: pytest.FixtureRequest, sysext_run: Run, case: Case) -> Iterator
             deadline=Deadline.after(settings.timeouts.slot + settings.timeouts.clone),
             environment={"SYSEXT_SIM_RUN_KEY": f"{case.nodeid}|{case.attempt}"},
         )
-        stack.callback(_put_away, request.node, machine, case, settings.keep_vm, settings.timeouts.shutdown)
+
+        def put_away(_: object, error: BaseException | None, __: object) -> None:
+            try:
+                _put_away(request.node, machine, case, settings.keep_vm, settings.timeouts.shutdown)
+            except Exception as trouble:
+                if error is None:
+                    raise
+                # What went wrong first must be heard; the machine's lease stays, so that it is tried again.
+                events.event("degraded", what=f"{machine.name} could not be put away", reason=str(trouble))
+
+        stack.push(put_away)
         mac = Mac(
             machine,
             settings=settings,
@@ -354,7 +374,7 @@ def _put_away(
     item: pytest.Item,
     machine: Machine,
     case: Case,
-    keep: bool,  # noqa: FBT001 - registered as a callback
+    keep: bool,  # noqa: FBT001 - as the settings have it
     seconds: float,
 ) -> None:
     from harness.waiting import Deadline
@@ -363,7 +383,7 @@ def _put_away(
     if verdict is Verdict.ENVIRONMENT_FAILURE:
         machine.mark_bad(str(case.failure))
     with events.step("delete machine", machine=machine.name):
-        if keep and verdict not in (Verdict.PASSED, Verdict.SKIPPED):
+        if keep and verdict not in (Verdict.PASSED, Verdict.SKIPPED) and BROKEN_OFF not in item.config.stash:
             _say_how_to_reach(item, machine.keep())
             return
         try:
@@ -395,6 +415,12 @@ def _what_went_wrong(report: pytest.TestReport, call: pytest.CallInfo[None]) -> 
         if error is None:
             return None
         return KnownIssue(f"a known issue: {report.wasxfail or 'xfail'}", seen=str(error) or type(error).__name__)
+    if type(error) is pytest.fail.Exception and "from pytest-timeout" in str(error):
+        return HarnessError(
+            "the scenario to end within the time that pytest-timeout gives it",
+            seen=str(error),
+            hint="the step it was in is the last of run.jsonl; give --timeout more than the settings' timeouts add up to",
+        )
     if error is None and report.failed:
         return ProductFailure("what is marked as a known issue to fail", seen=str(report.longrepr), hint="remove xfail")
     return error
@@ -410,6 +436,23 @@ def _finish(item: pytest.Item) -> CaseResult | None:
     result = case.close()
     finish_test(result)
     return result
+
+
+def _break_off(item: pytest.Item, error: BaseException) -> None:
+    """Note that a scenario was interrupted: it gets a result that says so, unless it had failed by then."""
+    if CASE not in item.stash:
+        return
+    case = item.stash[CASE]
+    why = str(error) or ("Ctrl-C" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
+    case.log.event("interrupted", by=why)
+    case.fail(
+        HarnessError(
+            "the scenario to run to its end",
+            seen=f"interrupted: {why}",
+            hint="this says nothing about the product: run it again",
+        )
+    )
+    item.config.stash[BROKEN_OFF] = case
 
 
 def _subscribe(config: pytest.Config, case: Case) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -85,8 +87,13 @@ class Case:
         )
 
     def close(self) -> CaseResult:
-        """Write `result.json` and close the stream; a full host disk loses the file, not the result."""
+        """Write `result.json` and close the stream; a full host disk loses the file, not the result. Without
+        `evidence.keep_passing` the frames and the streamed log of a pass are dropped, unless it is flaky or evidence was
+        collected (whose manifest speaks of them).
+        """
         result = self.result()
+        if result.label == Verdict.PASSED and not self.settings.evidence.keep_passing and not self.collected:
+            self._drop()
         self.log.event("result", verdict=result.verdict.value, error=result.error, seconds=result.seconds)
         try:
             result.write(self.folder.path)
@@ -94,6 +101,13 @@ class Case:
             self.log.event("degraded", what="result.json could not be written", reason=str(error))
         self.log.close()
         return result
+
+    def _drop(self) -> None:
+        shutil.rmtree(self.folder.frames, ignore_errors=True)
+        for path in self.folder.path.glob("log-stream.*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        self.log.event("dropped", what="frames and log stream of a scenario that passed (evidence.keep_passing is off)")
 
 
 def slug(words: Sequence[str]) -> str:

@@ -147,6 +147,26 @@ def test_a_mac_that_cannot_be_deleted_counts_once(project: Project) -> None:
     assert (first.verdict, second.label) == (Verdict.ENVIRONMENT_FAILURE, "flaky")
 
 
+def test_a_mac_that_cannot_be_deleted_does_not_hide_why_it_did_not_boot(project: Project) -> None:
+    project.scenario("def test_it(mac): raise AssertionError('never run')\n")
+    (project.folder / "hung boot").touch()
+    (project.folder / "undeletable").touch()
+    done = project.run()
+    assert "1 error, 1 rerun" in done.stdout
+    assert "broken by the environment at first: a booted Mac: a black" in done.stdout
+    assert "the machine to go" in (project.artifacts / project.results()[0].case / "run.jsonl").read_text()
+
+
+def test_a_scenario_that_ran_out_of_pytests_time_is_not_the_products_failure(project: Project) -> None:
+    project.scenario(
+        "import threading\n@pytest.mark.timeout(0.2)\ndef test_it(mac): threading.Event().wait(100)\n"
+        "def test_own(mac): pytest.fail('Timeout of the product')\n"
+    )
+    project.run()
+    verdicts = {result.scenario: result.verdict for result in project.results()}
+    assert verdicts == {"it": Verdict.HARNESS_ERROR, "own": Verdict.PRODUCT_FAILURE}
+
+
 def test_known_issues_are_neither_passed_nor_failed(project: Project) -> None:
     project.scenario(
         "@pytest.mark.xfail(reason='FB123', strict=True)\ndef test_known(mac): raise ProductFailure('a prompt', seen='no')\n"
@@ -296,3 +316,9 @@ def test_an_interrupted_run_deletes_its_macs(
     assert [line.split()[0] for line in project.journal()] == ["create", "close", "stop", "delete"], output
     if not workers:
         assert "✓ delete machine" in output
+    (result,) = project.results()
+    assert result.verdict is Verdict.HARNESS_ERROR
+    assert "interrupted: " + ("ended by SIGTERM" if number == signal.SIGTERM else "Ctrl-C") in result.error
+    told = [json.loads(line) for line in (project.artifacts / result.case / "run.jsonl").read_text().splitlines()]
+    ends = [record["name"] for record in told if record["type"] == "end" or record.get("name") == "result"]
+    assert ends[-2:] == ["delete machine", "result"]

@@ -326,3 +326,33 @@ def test_a_cache_that_cannot_be_written_to_is_said(overrides: dict[str, object],
     with pytest.raises(UsageError, match=r"downloads and locks.*cache") as caught:
         prepare(_open(overrides))
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("keep", "failure", "more", "kept"),
+    [
+        (True, None, {}, True),
+        (False, None, {}, False),
+        (False, ProductFailure("x"), {}, True),
+        (False, None, {"failed_before": True}, True),
+        (False, None, {"collected": ["prompt missing"]}, True),
+    ],
+    ids=["wanted", "passed", "failed", "flaky", "collected"],
+)
+def test_only_what_passed_is_dropped_and_only_if_asked(
+    tmp_path: Path, keep: bool, failure: Exception | None, more: dict[str, Any], kept: bool
+) -> None:
+    settings = load_settings(environ={}, overrides={"provider": "simulated", "evidence.keep_passing": keep})
+    case = _case(tmp_path, settings=settings, **more)
+    paths = [
+        case.folder.frames / "001-x.png",
+        *(case.folder.path / f"log-stream.{end}" for end in ("ndjson", "ndjson.1")),
+    ]
+    for path in paths:
+        path.write_bytes(b"x")
+    if failure is not None:
+        case.fail(failure)
+    case.close()
+    assert [path.exists() for path in paths] == [kept] * 3
+    assert case.folder.events_path.is_file()
+    assert (case.folder.path / "result.json").is_file()
