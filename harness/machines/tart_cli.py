@@ -163,6 +163,9 @@ class TartCli:
             EnvironmentFailure: It failed or printed something unknown.
         """
         result = self.call("list", "--format", "json", deadline=deadline)
+        if result.code != 0:  # a VM that another process deletes at that moment can make it stumble
+            events.event("degraded", what="`tart list` asked again", reason=clip(result.text))
+            result = self.call("list", "--format", "json", deadline=deadline)
         if result.code != 0:
             raise explain("list", result.code, result.text)
         return parse_list(result.stdout)

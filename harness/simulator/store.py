@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import random
@@ -186,8 +187,9 @@ class Store:
         found = []
         for folder in sorted((self.home / "vms").iterdir()):
             vm = VM(folder.name, folder, "local")
-            if vm.complete:
-                found.append(self._with_facts(vm))
+            with contextlib.suppress(FileNotFoundError):  # deleted by another process meanwhile
+                if vm.complete:
+                    found.append(self._with_facts(vm))
         return found
 
     def cached(self) -> list[VM]:
@@ -232,13 +234,19 @@ class Store:
 
     def running(self, *, but: str = "") -> list[VM]:
         """The local macOS machines that run. `but` is left out (and not looked at: it may be our own)."""
-        return [vm for vm in self._running_candidates(but) if vm.runner() is not None]
+        found = []
+        for vm in self._running_candidates(but):
+            with contextlib.suppress(FileNotFoundError):  # deleted by another process meanwhile
+                if vm.runner() is not None:
+                    found.append(vm)
+        return found
 
     def _running_candidates(self, but: str) -> Iterator[VM]:
         for folder in sorted((self.home / "vms").iterdir()):
             vm = VM(folder.name, folder)
-            if folder.name != but and vm.complete:
-                yield self._with_facts(vm)
+            with contextlib.suppress(FileNotFoundError):
+                if folder.name != but and vm.complete:
+                    yield self._with_facts(vm)
 
     @staticmethod
     def _with_facts(vm: VM) -> VM:
@@ -316,7 +324,10 @@ class Store:
             for key in (made / "disk/private/etc/ssh").glob("ssh_host_*"):
                 key.unlink(missing_ok=True)
         config = json.loads((made / "config.json").read_text())
-        taken = {vm.config().get("macAddress") for vm in self.local()}
+        taken = set()
+        for vm in self.local():
+            with contextlib.suppress(FileNotFoundError):
+                taken.add(vm.config().get("macAddress"))
         if config["macAddress"] in taken and not suspended:
             config["macAddress"] = random_mac()
         VM(name, made).write_config(config)

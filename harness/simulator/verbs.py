@@ -203,14 +203,17 @@ def list_(store: Store, settings: SimSettings, given: Parsed) -> int:
     old = settings.version < (2, 31)
     rows = []
     for vm in vms:
-        state = vm.state
+        try:
+            state = vm.state
+            accessed = datetime.fromtimestamp(vm.config_path.stat().st_atime, UTC)
+        except FileNotFoundError:  # deleted by another process meanwhile
+            continue
         row: dict[str, Any] = {
             "Source": vm.source,
             "Name": vm.name,
             "Disk": vm.facts.disk_gb,
             "Size": int(vm.facts.size_gb),
         }
-        accessed = datetime.fromtimestamp(vm.config_path.stat().st_atime, UTC)
         if old:
             row["SizeOnDisk"] = int(vm.facts.size_gb)
         else:

@@ -52,7 +52,7 @@ def test_scenarios_need_no_system_packages() -> None:
 def test_scenarios_take_what_is_given() -> None:
     plain = make("--dry-run", "scenarios", "SYSEXT_PROVIDER=simulated")
     assert "--sysext-macos 13,14,15,26" in plain
-    assert " -n 2 " in plain
+    assert " -n 4 " in plain
     given = make(
         "--dry-run", "scenarios", "SYSEXT_PROVIDER=tart", "SYSEXT_MACOS=15", "SYSEXT_WORKERS=7", "PYTEST_ARGS=-k x"
     )
