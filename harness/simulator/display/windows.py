@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -56,7 +57,7 @@ class Field:
 
 
 @dataclass
-class Window:
+class Window(ABC):
     """Base of all windows. `paint` is called for each picture and sets the controls anew."""
 
     kind: str
@@ -66,9 +67,9 @@ class Window:
     focus: int = 0
     modal: bool = False
 
+    @abstractmethod
     def paint(self, canvas: Canvas, theme: Theme) -> None:
         """Draw it and set `controls`."""
-        raise NotImplementedError
 
     def scroll(self, _lines: int) -> bool:
         """The wheel was turned over it; True when something moved."""
