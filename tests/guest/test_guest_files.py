@@ -191,7 +191,7 @@ def test_the_deadline_ends_a_transfer(sshd, tmp_path, big):
             guest.connect(soon())
             with pytest.raises(ConnectionLost, match="not done after"):
                 freeze = lambda *_: setattr(proxy, "frozen", True)  # noqa: E731
-                guest.put(big, str(tmp_path / "there"), deadline=soon(4), progress=freeze)
+                guest.put(big, str(tmp_path / "there"), deadline=soon(2), progress=freeze)
     finally:
         proxy.close()
 

@@ -118,7 +118,7 @@ def test_a_shutdown_ends_when_ssh_has_gone(own_sshd, tmp_path):
 
 LOG = r"""#!/usr/bin/env python3
 # log(1): `stream` prints its own line and then what is appended to $STATE/log; `show` prints all from --start on.
-import json, os, sys, time
+import json, os, select, sys
 state = {state!r}
 with open(state + "/log-calls", "a") as calls: calls.write(json.dumps(sys.argv[1:]) + "\n")
 source = open(state + "/log.ndjson", "a+")
@@ -130,10 +130,12 @@ if sys.argv[1] == "show":
     sys.exit(0)
 source.seek(0, 2)
 print('Filtering the log data using "x"', flush=True)
+gone = select.poll()
+gone.register(1, 0)
 while True:
     line = source.readline()
     if line: print(line, end="", flush=True)
-    else: time.sleep(0.02)
+    elif gone.poll(20): sys.exit("nobody listens any more")
 """
 
 
