@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.screen import RapidReader
+from harness.screen import RapidReader, ocr
 
 _SPEC = importlib.util.spec_from_file_location(
     "screen_display", Path(__file__).parents[1] / "screen" / "screen_display.py"
@@ -23,8 +24,17 @@ if "screen_display" not in sys.modules:
 
 
 @pytest.fixture(scope="session")
-def reader() -> RapidReader:
-    return RapidReader()
+def reader(request: pytest.FixtureRequest) -> Iterator[RapidReader]:
+    """Reads with one thread, the workers beside us want the other core, and remembers what it read in earlier runs.
+
+    These tests are about what is done with what was read; whether it is read rightly is tested in tests/screen, anew
+    each time. What another version of the reader's code has read is not taken.
+    """
+    cache = getattr(request.config, "cache", None)  # none with -p no:cacheprovider
+    code = hashlib.sha256(Path(ocr.__file__).read_bytes()).hexdigest()[:16]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ocr, "_THREADS", 1)
+        yield RapidReader(cache.mkdir("sysext-readings") / code if cache is not None else None)
 
 
 @pytest.fixture

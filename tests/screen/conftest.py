@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.screen import RapidReader
+from harness.screen import RapidReader, ocr
 
 _SPEC = importlib.util.spec_from_file_location("screen_display", Path(__file__).with_name("screen_display.py"))
 assert _SPEC is not None
@@ -21,8 +21,11 @@ if "screen_display" not in sys.modules:
 
 
 @pytest.fixture(scope="session")
-def reader() -> RapidReader:
-    return RapidReader()
+def reader() -> Iterator[RapidReader]:
+    """Reads with one thread: the workers beside us want the other core."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ocr, "_THREADS", 1)
+        yield RapidReader()
 
 
 @pytest.fixture
