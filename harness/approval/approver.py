@@ -16,9 +16,9 @@ from typing import Literal
 from harness import events
 from harness.approval.observer import Observer
 from harness.approval.routes import ENABLED, PROMPTS, settings_url
-from harness.errors import HarnessError, ProductFailure
-from harness.screen import Box, Button, Catalog, Frame, Reader, Screen, Sighting, changed_regions
-from harness.screen.frames import same
+from harness.errors import EnvironmentFailure, HarnessError, ProductFailure
+from harness.screen import Box, Button, Catalog, Frame, Reader, Screen, Sighting, changed_regions, is_black
+from harness.screen.frames import same, scrolled_by
 from harness.screen.recognise import is_app
 from harness.waiting import Deadline
 
@@ -36,7 +36,14 @@ REFUSED = 2.0
 _CALM = 0.15
 _FRESH = 10.0
 """Seconds within which a living screen answers; one that does not is the environment's failure, not a missing prompt."""
+PATIENCE = 15.0
+"""Seconds without a window to act on after which Settings is opened by its URL, and after that given up: the first start of
+Settings on a fresh Mac takes its time, and quitting it meanwhile only begins it anew."""
+ROWS_COME = 6.0
+"""Seconds that the rows of a sheet may take to come, once it is there."""
 _MOST_SCROLLS = 12
+_NOTCHES = (4, 60)
+"""Of the wheel: the first time, and at most. What a notch does is the Mac's affair (from a pixel to a hundred): see `_scroll`."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class _Walk:
     before: Frame | None = None
     opened: int = 0
     scrolls: int = 0
+    notches: int = _NOTCHES[0]
     idle_since: float = 0.0
     looked_fully: bool = False
     why: str = "no known window came up"
@@ -155,6 +163,9 @@ class Approver:
         """The first window of one of these classes for our app; None when the deadline comes first, or `hopeless` says
         that none will come. The last word has a look at the whole screen, unless `thorough` is off: then what was on the
         screen at the mark is taken to be no prompt.
+
+        Raises:
+            EnvironmentFailure: The screen is black in the end: a display that sleeps shows no prompt, whatever macOS did.
         """
         with events.step("wait for prompt", windows=list(kinds)) as step:
             self.reader.warm_up()
@@ -170,6 +181,12 @@ class Approver:
                     full_look = float("inf")
                     frame = self.screen.frame(Deadline.after(_FRESH), fresh=over)
                     seen = self._ours(self.observer.look(frame, full=thorough, kinds=kinds))
+                    if over and seen is None and is_black(frame):
+                        raise EnvironmentFailure(
+                            "a picture on the Mac's screen",
+                            seen="all black",
+                            hint="the display sleeps: in the image, set it never to (`pmset -a displaysleep 0`)",
+                        )
                     if seen is not None or over:
                         break
                 frame = self.screen.wait_for_change(frame, deadline.sub(1.0)) or frame
@@ -327,7 +344,7 @@ class Approver:
             return False
         if ours is None and idle > 2.0 and walk.scrolls < 3:
             return self._scroll(walk, seen.window, seen.box)
-        if ours is None and idle > 3.0:
+        if ours is None and idle > ROWS_COME:
             walk.hopeless = f"the sheet has no row that can be switched on: {seen.why}" if walk.opened > 1 else ""
             if not walk.hopeless:
                 self._open(walk)
@@ -371,12 +388,17 @@ class Approver:
         walk.scrolls += 1
         x, y = box.x0 + box.width * 2 // 3, box.centre[1]
         before = self.screen.frame(Deadline.after(2.0))
-        self.screen.scroll(x, y, 4)
+        self.screen.scroll(x, y, walk.notches)
         walk.steps.append(Step("scroll", window, "down", (x, y)))
         changed = self._changed(before, box, Deadline.after(1.0))
         if changed is None:
             walk.scrolls = _MOST_SCROLLS  # the end of the page
-        return changed is not None
+            return False
+        column = Box(x - box.width // 6, box.y0, x + box.width // 6, box.y1)
+        moved = scrolled_by(before, self.screen.settle(Deadline.after(1.0), quiet=_CALM), column)
+        if moved is not None:  # the next time by a third of what is in sight
+            walk.notches = min(max(walk.notches * (box.height // 3) // moved, 1), _NOTCHES[1])
+        return True
 
     def _press(
         self, walk: _Walk, seen: Sighting, button: Button, deadline: Deadline, *, fresh: Frame | None = None
@@ -416,8 +438,8 @@ class Approver:
             for region in changed_regions(walk.before, frame)[:1]:  # the page may not have landed at its Security part
                 if self._scroll(walk, "", region):
                     return
-        if idle > 8.0:
-            if walk.opened > 1 or (walk.opened == 1 and idle > 20.0):
+        if idle > PATIENCE:
+            if walk.opened > 1:
                 walk.hopeless = walk.why
                 return
             events.event("degraded", what="Settings opened by its URL", reason=walk.why)

@@ -172,6 +172,25 @@ def changed_regions(before: Frame, now: Frame, *, smallest: tuple[int, int] = (9
     return sorted(found, key=lambda box: -box.width * box.height)
 
 
+def scrolled_by(before: Frame, now: Frame, column: Box) -> int | None:
+    """By how many pixels the content of a column has moved up between two frames; None if that cannot be told, or if it
+    has not moved up.
+    """
+    import cv2
+
+    column = column.padded(0, now.size)
+    third = column.height // 3
+    if before.size != now.size or third < 8 or column.width < 8:
+        return None
+    old = np.ascontiguousarray(before.crop(column)[2 * third :])  # what was lowest stays longest in sight
+    if int(old.max(axis=2).max()) - int(old.min(axis=2).min()) < 16:
+        return None  # nothing in it that could be found again
+    scores = cv2.matchTemplate(np.ascontiguousarray(now.crop(column)), old, cv2.TM_CCOEFF_NORMED)[:, 0]
+    best = int(scores.argmax())
+    moved = 2 * third - best
+    return moved if scores[best] > 0.9 and moved > 0 else None
+
+
 def is_black(frame: Frame) -> bool:
     """One flat dark colour: a display that sleeps, or has not started."""
     return bool(frame.pixels.max() < 16)
