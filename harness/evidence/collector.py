@@ -86,8 +86,10 @@ class Collector:
                         self.collection.items.append(plan.fallback.item)
                         self._one(plan.fallback)
                         self.manifest.save()
-            finally:
-                self.manifest.finish(self.collection)
+            except BaseException:
+                self.manifest.break_off()
+                raise
+            self.manifest.finish(self.collection)
             gaps = [f"{item.name}: {item.why}" for item in self.collection.gaps]
             step.note(items=len(self.collection.items), gaps=gaps[:20])
             step.attach(self.manifest.path, "manifest", "application/json")
@@ -119,6 +121,14 @@ class Collector:
             status, why = "partial", str(error)
         except Exception as error:  # noqa: BLE001 - one item's failure must not stop the others; its reason is kept
             status, why = "failed", explain(error)
+        except BaseException as error:
+            self._settle(plan, file, started, "failed", f"interrupted: {type(error).__name__}")
+            raise
+        self._settle(plan, file, started, status, why)
+
+    def _settle(self, plan: Plan, file: Path, started: float, status: Status, why: str) -> None:
+        """Note how it went; a file that is there is named, whatever happened."""
+        item = plan.item
         item.seconds = round(time.monotonic() - started, 3)
         if plan.file:
             try:

@@ -105,6 +105,10 @@ class Manifest:
     def finish(self, collection: Collection) -> None:
         """Note that a collection has come to its end."""
         collection.finished = now()
+        self.break_off()
+
+    def break_off(self) -> None:
+        """Write down how far a collection came that did not come to its end."""
         self.save()
         self._ballast.unlink(missing_ok=True)
 

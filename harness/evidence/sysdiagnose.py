@@ -6,13 +6,17 @@ the screen, `-b` do not show it in the Finder, `-q` skip footprint, `-f` folder,
 
 from __future__ import annotations
 
+import lzma
 import tarfile
+import zlib
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from harness.errors import SysextError
 from harness.evidence.collector import Partial, Plan, forget
 from harness.evidence.logs import workplace
 from harness.guest import CommandFailed, CommandTimeout, Guest
+from harness.guest.trees import BoundedHeaders
 from harness.waiting import Deadline
 
 NAME = "sysdiagnose"
@@ -39,7 +43,7 @@ def sysdiagnose(guest: Guest, *, seconds: float) -> Plan:
             _fetch(guest, archive, target, deadline)
         finally:
             forget(guest, folder, Deadline.after(30))
-        return _check(target)
+        return _check(target, deadline)
 
     source = f"echo | sudo sysdiagnose -u -b -q -f DIR -A {NAME}"
     return Plan("sysdiagnose", "sysdiagnose.tar.gz", source, seconds, gather)
@@ -87,13 +91,41 @@ def _fetch(guest: Guest, archive: str, target: Path, deadline: Deadline) -> None
         raise Partial(f"only the first {target.stat().st_size:,} bytes could be copied: {error.seen}") from error
 
 
-def _check(target: Path) -> str:
-    """That it is an archive to its end, without unpacking anything."""
+class _Timed:
+    """A file that cannot be read once the time is up: a few bytes of archive can be any number of bytes to go through."""
+
+    def __init__(self, file: BinaryIO, deadline: Deadline) -> None:
+        self._file = file
+        self._deadline = deadline
+
+    def read(self, size: int) -> bytes:
+        if self._deadline.expired:
+            raise _TimeUp
+        return self._file.read(size)
+
+
+class _TimeUp(Exception):
+    pass
+
+
+def _timed(file: BinaryIO, deadline: Deadline) -> Any:
+    return _Timed(file, deadline)  # a whole file to the type checker: tarfile only reads from it
+
+
+def _check(target: Path, deadline: Deadline) -> str:
+    """That it is an archive to its end, as far as there is time, without unpacking anything."""
     members = 0
     try:
-        with tarfile.open(target, "r|*") as archive:
+        with (
+            target.open("rb") as file,
+            tarfile.open(fileobj=_timed(file, deadline), mode="r|*", tarinfo=BoundedHeaders) as archive,
+        ):
+            seen: Any = archive
             for _ in archive:
                 members += 1
-    except (tarfile.TarError, EOFError, OSError) as error:
+                seen.members.clear()  # it keeps all it has seen
+    except _TimeUp:
+        return f"whole as downloaded; no time to look further than its first {members} members"
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise Partial(f"the archive is damaged after {members} members: {error}") from error
     return f"{members} members"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
 import time
@@ -169,7 +170,8 @@ class Background:
             events.event("background-failed", command=shown(self.argv), error=f"{type(error).__name__}: {error}")
         finally:
             if self._line and self._on_line is not None:
-                self._on_line(self._line.decode("utf-8", errors="replace"))
+                with contextlib.suppress(Exception):  # whoever waits for the end must hear of it
+                    self._on_line(self._line.decode("utf-8", errors="replace"))
             self._code, self._signal = exit_of(self._channel)
             self._lost = self._code is None
             self._seconds = time.monotonic() - self.started

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import paramiko
 from paramiko.channel import Channel
@@ -206,6 +206,29 @@ class Connection:
             ) from error
         channel.exit_signal = None  # type: ignore[attr-defined]
         return channel
+
+    def request(self, channel: Channel, kind: str, what: str | bytes, deadline: Deadline) -> None:
+        """Start a command ("exec") or a subsystem in a session. paramiko's own ways wait for the answer without end, and a
+        guest may answer our keepalives but not this.
+
+        Raises:
+            TimeoutError: No answer by the deadline; it may have started.
+            SSHException, EOFError, OSError: It was refused, or the way is gone.
+        """
+        message = Message()
+        message.add_byte(cMSG_CHANNEL_REQUEST)
+        message.add_int(channel.remote_chanid)
+        message.add_string(kind)
+        message.add_boolean(True)  # noqa: FBT003
+        message.add_string(what)
+        inner: Any = channel
+        inner._event_pending()
+        if channel.closed:  # it may have been closed before we began to wait
+            raise paramiko.SSHException("Channel closed.")
+        inner.transport._send_user_message(message)
+        if not inner.event.wait(max(0.5, deadline.remaining)):
+            raise TimeoutError(f"the guest did not answer the request for {kind}")
+        inner._wait_for_event()
 
     def release(self, channel: Channel) -> None:
         """Close a session and free its place."""

@@ -86,13 +86,19 @@ class Files(Shell):
             mode: Its permissions; None for those of `local`.
 
         Raises:
+            UsageError: `local` is no file, or cannot be read.
             NoSpace: The guest's disk has no room.
             ChecksumMismatch: It arrived damaged, twice.
             ConnectionLost: The connection broke (with `resume`: could not be had again until the deadline).
         """
         absolute(remote)
         deadline = deadline or Deadline.after(TRANSFER_SECONDS)
-        info = local.stat()
+        try:
+            info = local.stat()
+        except OSError as error:
+            raise UsageError(
+                "a file to copy into the guest", seen=f"{local}: {error.strerror}", hint="check the path"
+            ) from error
         if not stat.S_ISREG(info.st_mode):
             raise UsageError("a file to copy into the guest", seen=f"{local} is none", hint="use put_tree for a folder")
         key = hashlib.sha256(f"{local.resolve()}\0{info.st_size}\0{info.st_mtime_ns}".encode()).hexdigest()[:12]
@@ -440,7 +446,7 @@ class Files(Shell):
         try:
             channel.settimeout(max(0.5, deadline.remaining))
             try:
-                channel.invoke_subsystem("sftp")
+                connection.request(channel, "subsystem", "sftp", deadline)
                 client = paramiko.SFTPClient(channel)
             except LOST as error:
                 raise ConnectionLost(

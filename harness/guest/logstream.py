@@ -7,6 +7,7 @@ if the Mac has not rebooted in between.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -74,6 +75,7 @@ class LogStream:
         self.gaps: list[Gap] = []
         self.records = 0
         self._written = 0
+        self._lost = 0
         self._file: IO[bytes] | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -109,10 +111,14 @@ class LogStream:
         if self._thread is not None:
             self._thread.join(deadline.remaining + 1)
         with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
-        events.event("log-stream-ended", machine=self.guest.name, records=self.records, gaps=len(self.gaps))
+            self._let_go()
+        events.event(
+            "log-stream-ended",
+            machine=self.guest.name,
+            records=self.records,
+            gaps=len(self.gaps),
+            **({"lines_lost": self._lost} if self._lost else {}),
+        )
 
     def mark(self, text: str) -> None:
         """Write a marker of ours into the file (not the guest's log): {"marker": text, "time": …}."""
@@ -224,10 +230,23 @@ class LogStream:
                 self._file.write(data)
                 self._file.flush()
             except OSError as error:
-                events.event("log-stream-lost", machine=self.guest.name, lines=len(lines), reason=str(error))
+                self._let_go()
+                if not self._lost:  # a full disk stays full for more than one piece
+                    events.event("log-stream-lost", machine=self.guest.name, lines=len(lines), reason=str(error))
+                self._lost += len(lines)
                 return
+            if self._lost:
+                events.event("log-stream-goes-on", machine=self.guest.name, lines_lost=self._lost)
+                self._lost = 0
             self._written += len(data)
             self.records += len(lines)
+
+    def _let_go(self) -> None:
+        # What could not be written is tried once more by `close`, and is then lost; the next record opens the file anew.
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
 
     def _rotate(self) -> None:
         assert self._file is not None

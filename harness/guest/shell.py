@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from paramiko.channel import Channel
 
@@ -101,7 +102,7 @@ class Shell:
         if connection is not None:
             connection.close()
 
-    def __enter__(self) -> Shell:
+    def __enter__(self) -> Self:
         """Itself."""
         return self
 
@@ -327,7 +328,7 @@ class Shell:
         connection, channel = self.session(deadline)
         try:
             channel.settimeout(max(0.5, deadline.remaining))
-            channel.exec_command(line)
+            connection.request(channel, "exec", line, deadline)
         except LOST as error:
             connection.release(channel)
             raise ConnectionLost(

@@ -54,10 +54,14 @@ class Pump:
 
     def feed(self, prelude: bytes, data: bytes | Iterable[bytes] | None) -> None:
         """Send standard input and its end; in a thread of its own unless it is small."""
-        if data is None or (isinstance(data, bytes) and len(prelude) + len(data) <= 16384):
-            self._send([prelude, data or b""])
-            return
-        pieces = [data] if isinstance(data, bytes) else data
+        # Only what surely goes at once is sent from here: a guest that opens no window would hold us past any deadline.
+        if data is None or isinstance(data, bytes):
+            pieces: Iterable[bytes] = [data or b""]
+            if len(prelude) + len(data or b"") <= min(16384, self.channel.out_window_size):
+                self._send([prelude, data or b""])
+                return
+        else:
+            pieces = data
 
         def work() -> None:
             try:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from harness import events
 from harness.errors import HarnessError, UsageError
@@ -23,6 +24,20 @@ PLAIN_TAR = {"COPYFILE_DISABLE": "1"}
 have since macOS 13: nothing of the folder, and not what anybody who reads the copy expects."""
 MAX_TREE = 4 << 30
 MAX_MEMBERS = 200_000
+MAX_HEADER = 1 << 20
+"""Bytes of one member's long name or attributes: tarfile takes them into memory as a whole."""
+
+
+class BoundedHeaders(tarfile.TarInfo):
+    """Refuses members that are all header: what a hostile guest would fill our memory with."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+        if self.size > MAX_HEADER and self.type in (*_EXTENDED, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
+_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 
 
 class Trees(Files):
@@ -148,8 +163,12 @@ def _tar_stream(folder: Path) -> Iterator[Iterator[bytes]]:
 
     thread: threading.Thread = in_this_context(make, "tar")
 
+    # A file object, not the number: whoever feeds the guest may still be at it when this is over, and the number may by
+    # then be another file's.
+    source = os.fdopen(readable, "rb", buffering=0)
+
     def pieces() -> Iterator[bytes]:
-        while piece := os.read(readable, 1 << 18):
+        while piece := source.read(1 << 18):
             yield piece
         thread.join()
         if failure:
@@ -159,7 +178,7 @@ def _tar_stream(folder: Path) -> Iterator[Iterator[bytes]]:
     try:
         yield pieces()
     finally:
-        os.close(readable)
+        source.close()
         thread.join(10)
 
 
@@ -171,7 +190,8 @@ def _nobody(info: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def _unpack(archive: Path, into: Path, max_bytes: int) -> None:
     try:
-        with tarfile.open(archive) as tar:
+        # "r:": what `tar -c` makes is not compressed; else a few bytes could become any number of them.
+        with tarfile.open(archive, "r:", tarinfo=BoundedHeaders) as tar:
             total = 0
             for count, member in enumerate(tar):
                 total += member.size

@@ -17,7 +17,8 @@ from guest_sshd import SUDO, Proxy, soon
 from harness.config import EvidenceSettings
 from harness.events import SECRETS
 from harness.evidence import CaseFolder, Manifest, collect, collect_before_reboot
-from harness.evidence.collector import Collector, Plan
+from harness.evidence.collector import Collector, Partial, Plan
+from harness.evidence.sysdiagnose import _check
 from harness.guest import ConnectionLost
 from harness.waiting import Deadline
 
@@ -341,3 +342,47 @@ def test_a_sysdiagnose_of_which_only_a_part_came_is_kept_as_a_part(guest, kept, 
     item = gather(guest, kept).item("sysdiagnose")
     assert (item.status, item.bytes) == ("partial", 9)
     assert "only the first 9 bytes" in item.why
+
+
+def test_a_collection_that_is_interrupted_is_not_called_finished(guest, kept):
+    def interrupted(file: Path, _: Deadline) -> str | None:
+        file.write_text("begun")
+        raise KeyboardInterrupt
+
+    def never(file: Path, _: Deadline) -> str | None:
+        raise AssertionError("not reached")
+
+    collector = Collector(guest, kept, reason="x", since="", deadline=soon())
+    with pytest.raises(KeyboardInterrupt):
+        collector.run([Plan(one.__name__, f"{one.__name__}.txt", "", 5.0, one) for one in (interrupted, never)])
+    book = Manifest(kept.manifest_path)
+    (collection,) = book.collections
+    assert collection.finished is None
+    assert not collection.complete
+    assert "broken off" in book.describe()
+    assert [(item.status, item.bytes, item.why) for item in collection.items] == [
+        ("partial", 5, "interrupted: KeyboardInterrupt"),
+        ("missing", 0, "not reached: the collection ended before it"),
+    ]
+    assert book.verify() == []
+    assert sorted(path.name for path in kept.path.iterdir() if path.is_file()) == ["manifest.json", "run.jsonl"]
+
+
+def test_an_archive_is_gone_through_only_as_long_as_there_is_time(tmp_path):
+    path = tmp_path / "sysdiagnose.tar.gz"
+    with gzip.open(path, "wb", compresslevel=1) as bomb:
+        info = tarfile.TarInfo("zeros")
+        info.size = 64 << 20
+        bomb.write(info.tobuf())
+        for _ in range(64):
+            bomb.write(bytes(1 << 20))
+        bomb.write(bytes(1024))
+    assert _check(path, soon()) == "1 members"
+    assert "no time to look further" in _check(path, Deadline(0))
+
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("x")
+        info.pax_headers = {"comment": "x" * (2 << 20)}
+        tar.addfile(info)
+    with pytest.raises(Partial, match="a header of"):
+        _check(path, soon())
