@@ -5,6 +5,7 @@ Two verdicts are always kept apart: did the prompt appear, and could it be appro
 
 from __future__ import annotations
 
+import time
 from typing import Literal
 
 from harness import events
@@ -42,6 +43,7 @@ class ApprovalSteps:
 
     def __init__(self, mac: Mac) -> None:
         self.mac = mac
+        self._slowest = 0.0
         self.approver = Approver(
             screen=mac.screen,
             reader=mac.reader,
@@ -79,7 +81,9 @@ class ApprovalSteps:
                 deadline, kinds=QUESTIONS, hopeless=lambda: self._request_failed(activation)
             )
             if sighting is not None:
-                step.note(window=sighting.window, app_name=sighting.app_name)
+                took = time.monotonic() - activation.clock
+                self._slowest = max(self._slowest, took)
+                step.note(window=sighting.window, app_name=sighting.app_name, after=round(took, 1))
                 self.mac.case.prompt_appeared = True
                 return sighting
         state = activation.wait_until_requested(self.deadline())
@@ -141,11 +145,15 @@ class ApprovalSteps:
     def expect_no_prompt(self, activation: Activation) -> None:
         """No approval prompt comes up; the request stays what it is.
 
+        It is watched for `timeouts.quiet`, or for twice the time that a prompt has taken on this Mac, if that is longer:
+        on a slow one five seconds prove nothing.
+
         Raises:
             ProductFailure: One came.
         """
         activation.wait_until_requested(self.deadline())
-        quiet = Deadline.after(self.mac.settings.timeouts.quiet)
+        timeouts = self.mac.settings.timeouts
+        quiet = Deadline.after(max(timeouts.quiet, min(2 * self._slowest, timeouts.prompt)))
         with events.step("expect no prompt", seconds=quiet.seconds):
             sighting = self.approver.wait_for_prompt(quiet, kinds=QUESTIONS, thorough=False)
         if sighting is not None:

@@ -14,7 +14,7 @@ from harness.screen import Box, Frame, TextLine, UnsupportedCharacter, changed_r
 from harness.screen.catalog import Phrase, default_catalog
 from harness.screen.frames import same
 from harness.screen.keymap import keysym, strokes
-from harness.screen.layout import find, paragraphs
+from harness.screen.layout import find, find_any, paragraphs
 from harness.screen.ocr import alike, normalise, squash
 from harness.screen.recognise import is_app
 
@@ -72,6 +72,16 @@ def test_phrases_are_found_over_lines_with_their_holes() -> None:
     assert match is not None
     assert match.holes["app"] == "My Fine App"
     assert len(match.lines) == 3
+
+
+@pytest.mark.parametrize("kind", ["network", "driver", "endpoint security", "camera", "system"])
+def test_a_prompt_for_any_kind_of_extension_is_one(kind: str) -> None:
+    """How macOS words it for endpoint security is not known: no kind is taken for granted."""
+    page = next(page for page in default_catalog().pages if page.window == "alert-new-extension")
+    lines = [line("“Example” would like to", 100, 10), line(f"use a new {kind} extension", 96, 28)]
+    found = find_any(page.titles, paragraphs(lines))
+    assert found is not None
+    assert found.holes["app"] == "Example"
 
 
 def test_a_phrase_begins_at_the_beginning_of_a_line() -> None:
