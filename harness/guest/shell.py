@@ -11,7 +11,7 @@ import contextvars
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -91,7 +91,7 @@ class Shell:
             LoginRefused: Refused for 10 s on end (a Mac that is starting up may refuse for a moment).
         """
         self._closed = False
-        with self._lock:
+        with self._connecting(deadline):
             if not self.connected:
                 self._connect(deadline)
 
@@ -116,7 +116,7 @@ class Shell:
         Raises:
             ConnectionLost, LoginRefused, HostKeyChanged: It does not.
         """
-        with self._lock:
+        with self._connecting(deadline):
             self._serial += 1
             serial = self._serial
         return Connection.open(
@@ -360,11 +360,25 @@ class Shell:
         """
         if self._closed:
             raise ConnectionLost(f"an open connection to {self.name}", seen="it was closed", hint="call connect first")
-        with self._lock:
+        with self._connecting(deadline):
             if self._connection is None or not self._connection.alive:
                 self._connect(deadline)
             assert self._connection is not None
             return self._connection
+
+    @contextlib.contextmanager
+    def _connecting(self, deadline: Deadline) -> Iterator[None]:
+        # One thread connects for all, with its own deadline; who has less time does not wait for it longer than that.
+        if not self._lock.acquire(timeout=max(0.01, deadline.remaining)):
+            raise ConnectionLost(
+                f"a connection to {self.name}",
+                seen="another thread was still trying to get one when the time was up",
+                hint="did the guest reboot, crash or lose its network?",
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _connect(self, deadline: Deadline) -> None:
         before = self._connection

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from harness import events
@@ -54,6 +54,11 @@ class Case:
         if self.failure is None or (verdict_of(self.failure) is Verdict.SKIPPED and verdict is not Verdict.SKIPPED):
             self.failure = error
         return verdict
+
+    @property
+    def begun(self) -> datetime:
+        """When it started, by this host's clock as it goes now: `started` is of another if it was set meanwhile."""
+        return datetime.now(UTC) - timedelta(seconds=time.monotonic() - self.clock)
 
     def result(self) -> CaseResult:
         """What it came to, by `verdict_of` alone."""

@@ -254,7 +254,7 @@ class Mac:
                 reason=reason,
                 deadline=self._after(self.settings.timeouts.evidence),
                 settings=self.settings.evidence,
-                since=self.case.started,
+                since=self.case.begun,
                 screen=self._screen,
                 labels=self._labels(),
                 bundle_paths=[self.installed.path] if self.installed is not None else [],

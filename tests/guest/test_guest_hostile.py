@@ -13,7 +13,7 @@ from guest_sshd import soon
 from paramiko.common import MSG_CHANNEL_WINDOW_ADJUST
 
 from harness import events
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, WaitTimeout
 from harness.guest import CommandTimeout, ConnectionLost, LogStream
 from harness.guest.connection import _Transport
 from harness.guest.trees import _tar_stream, _unpack
@@ -124,3 +124,30 @@ def test_a_log_stream_outlives_a_full_disk_and_says_so_once(guest, tmp_path, mon
     names = [(record["name"], record["attributes"].get("lines_lost")) for record in told if record["type"] == "event"]
     assert names == [("log-stream-lost", None), ("log-stream-goes-on", 3), ("log-stream-ended", None)]
     assert stream.records == 2
+
+
+def test_who_has_little_time_does_not_wait_for_another_threads_connecting(guest):
+    guest.close()
+    trying, over = threading.Event(), threading.Event()
+
+    def locate(deadline):
+        trying.set()
+        over.wait(20)
+        raise ConnectionLost("a guest", seen="none")
+
+    guest.locate = locate
+
+    def connect():
+        with pytest.raises(WaitTimeout):
+            guest.connect(Deadline(0.1))
+
+    other = threading.Thread(target=connect)
+    other.start()
+    try:
+        assert trying.wait(10)
+        with pytest.raises(ConnectionLost, match="another thread"):
+            guest.run(["true"], deadline=Deadline(0.1))
+        assert not over.is_set()
+    finally:
+        over.set()
+        other.join()

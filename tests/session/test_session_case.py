@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -356,3 +357,9 @@ def test_only_what_passed_is_dropped_and_only_if_asked(
     assert [path.exists() for path in paths] == [kept] * 3
     assert case.folder.events_path.is_file()
     assert (case.folder.path / "result.json").is_file()
+
+
+def test_a_clock_that_was_set_moves_the_beginning_with_it(tmp_path: Path) -> None:
+    case = _case(tmp_path)
+    case.started += timedelta(hours=1)  # it was set back by an hour since
+    assert abs((datetime.now(UTC) - case.begun).total_seconds()) < 60
