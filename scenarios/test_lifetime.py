@@ -25,6 +25,8 @@ def test_approval_survives_a_reboot(mac: Mac, approval: ApprovalSteps) -> None:
 
 def test_upgrade_with_the_extension_running(mac: Mac, approval: ApprovalSteps, releases: tuple[str, str]) -> None:
     """The new version replaces the old one and inherits its approval; nobody is asked, and XPC lives."""
+    if mac.app.extension.kind == "driver":
+        pytest.skip("macOS replaces a driver only at a restart or when its device is unplugged")
     older, newer = releases
     mac.install(older)
     approval.activate_and_approve()

@@ -229,7 +229,7 @@ class TestSsh:
         assert run(client, f"kill -0 -- -{group}; ps -p {group} -o comm=; pgrep -f '^[^ ]*sleep 26[12]' | wc -l")[
             1
         ].split() == [b"/bin/zsh", b"2"]
-        assert run(client, f"/bin/kill -TERM -- -{group}")[0] == 0
+        assert run(client, f"/bin/kill -TERM -{group}")[0] == 0  # as on any BSD, without --
         assert channel.recv_exit_status() == -1  # ended by a signal: there is no code
         gone = "pgrep -f 'sleep 26[12]'"
         wait_until(lambda: run(client, gone)[0], lambda c: c == 1, what="all to end", deadline=Deadline.after(20))
