@@ -1,4 +1,8 @@
-"""Scenarios run in a pytest of their own, on simulated Macs, as a user would run them."""
+"""Scenarios run in a pytest of their own, on simulated Macs, as a user would run them.
+
+Most of such a run is waiting. A test that only looks at a finished run takes it as `ran`, from an `Order` among its
+parameters: then it is begun while the test before it is still running, and there are two at a time in each worker.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from harness import events
+from harness.config import load_settings
 from harness.reports.result import CaseResult, read_results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,12 +27,25 @@ SYSEXT = Path(sys.executable).with_name("sysext")
 
 
 @dataclass(frozen=True)
+class Order:
+    """A scenario, and what it is run with."""
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Ran:
     """A finished run."""
 
     code: int
     output: str
-    artifacts: Path
+    house: House
+
+    @property
+    def artifacts(self) -> Path:
+        return self.house.folder / "artifacts"
 
     @property
     def results(self) -> list[CaseResult]:
@@ -49,7 +67,10 @@ class Ran:
 
 @dataclass(frozen=True)
 class House:
-    """A scratch home for simulated Macs: its own TART_HOME, leases and artifacts; downloads are shared."""
+    """A scratch home for simulated Macs: its own TART_HOME, leases, slots and artifacts; downloads and readings are shared.
+
+    With shared leases another run would clean up after one that a test has just killed.
+    """
 
     folder: Path
 
@@ -61,7 +82,17 @@ class House:
             "SYSEXT_PROVIDER": "simulated",
             "SYSEXT_SIMULATED__HOME": str(self.folder / "tart"),
             "SYSEXT_ARTIFACTS": str(self.folder / "artifacts"),
+            "SYSEXT_CACHE": str(self._cache()),
         }
+
+    def _cache(self) -> Path:
+        cache, shared = self.folder / "cache", load_settings(environ={}).cache_dir
+        for name in ("apps", "sources", "locks", "readings"):
+            (shared / name).mkdir(parents=True, exist_ok=True)
+            if not (cache / name).exists():
+                cache.mkdir(parents=True, exist_ok=True)
+                (cache / name).symlink_to(shared / name, target_is_directory=True)
+        return cache
 
     def command(self, *arguments: str, macos: str = "15") -> list[str]:
         return [
@@ -69,17 +100,22 @@ class House:
             "--sysext-app", str(APP), "--sysext-macos", macos, "--sysext-quiet", *arguments,
         ]  # fmt: skip
 
-    def scenario(self, name: str, *arguments: str, macos: str = "15", timeout: float = 280, **environment: str) -> Ran:
-        done = subprocess.run(
-            self.command("-k", name, *arguments, macos=macos),
-            env={**self.environment, **environment},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        return Ran(done.returncode, done.stdout + done.stderr, self.folder / "artifacts")
+    def begin(self, order: Order) -> subprocess.Popen[bytes]:
+        """Start a run; `end` waits for it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "output.txt").open("wb") as output:
+            return subprocess.Popen(
+                self.command("-k", order.name, *order.arguments),
+                env={**self.environment, **order.environment},
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def end(self, process: subprocess.Popen[bytes]) -> Ran:
+        code = process.wait(timeout=280)
+        return Ran(code, (self.folder / "output.txt").read_text(encoding="utf-8", errors="replace"), self)
 
     def sysext(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -110,6 +146,60 @@ class House:
             if b"run" in words and f"TART_HOME={self.folder / 'tart'}".encode() in variables:
                 found.append(int(entry.name))
         return found
+
+
+class Runs:
+    """The runs that tests ordered, by test: each is begun once."""
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        self._folders = folders
+        self._begun: dict[str, tuple[House, subprocess.Popen[bytes]]] = {}
+
+    def begin(self, item: pytest.Item) -> None:
+        callspec = getattr(item, "callspec", None)
+        order = callspec.params.get("ran") if callspec is not None else None
+        if isinstance(order, Order) and item.nodeid not in self._begun:
+            house = House(self._folders.mktemp("house"))
+            self._begun[item.nodeid] = house, house.begin(order)
+
+    def end(self, item: pytest.Item) -> Ran:
+        house, process = self._begun[item.nodeid]
+        return house.end(process)
+
+    def close(self) -> None:
+        """What was begun for a test that never came (-x, Ctrl-C) deletes its Mac and ends."""
+        unfinished = [process for _, process in self._begun.values() if process.poll() is None]
+        for process in unfinished:
+            process.terminate()
+        for process in unfinished:
+            process.wait(timeout=60)
+
+
+_NEXT = pytest.StashKey[pytest.Item | None]()
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    item.stash[_NEXT] = nextitem
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    runs = Runs(tmp_path_factory)
+    yield runs
+    runs.close()
+
+
+@pytest.fixture(autouse=True)
+def _begin_ahead(request: pytest.FixtureRequest, runs: Runs) -> None:
+    for item in (request.node, request.node.stash[_NEXT]):
+        if item is not None:
+            runs.begin(item)
+
+
+@pytest.fixture
+def ran(request: pytest.FixtureRequest, runs: Runs, _begin_ahead: None) -> Ran:
+    """The finished run of the `Order` that the test has as its parameter `ran` (indirect)."""
+    return runs.end(request.node)
 
 
 @pytest.fixture

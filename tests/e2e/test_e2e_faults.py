@@ -6,12 +6,13 @@ import gzip
 import re
 import tarfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from harness.errors import Verdict
 
-from .conftest import House, Ran  # type: ignore[import-not-found]
+from .conftest import House, Order, Ran  # type: ignore[import-not-found]
 
 FIRST = "test_first_activation_through_the_prompt"
 UPGRADE = "test_upgrade_with_the_extension_running"
@@ -40,16 +41,23 @@ PRODUCT = [
     Expected("xpc-endpoints-missing-after-upgrade", UPGRADE, Verdict.PRODUCT_FAILURE, "XPC broken"),
 ]
 QUICK = {
-    "SYSEXT_TIMEOUTS__PROMPT": "8",
+    "SYSEXT_TIMEOUTS__PROMPT": "6",
     "SYSEXT_TIMEOUTS__ACTIVATION": "20",
     "SYSEXT_TIMEOUTS__READY": "25",
     "SYSEXT_TIMEOUTS__APPROVAL": "60",
 }
 
 
-@pytest.mark.parametrize("expected", PRODUCT, ids=lambda item: item.fault)
-def test_a_product_fault_is_red_with_its_evidence(house: House, expected: Expected) -> None:
-    ran = house.scenario(expected.scenario, "--sysext-fault", expected.fault, **QUICK)
+def _order(fault: str, scenario: str, **environment: str) -> Order:
+    return Order(scenario, ("--sysext-fault", fault), environment)
+
+
+@pytest.mark.parametrize(
+    ("expected", "ran"),
+    [pytest.param(item, _order(item.fault, item.scenario, **QUICK), id=item.fault) for item in PRODUCT],
+    indirect=["ran"],
+)
+def test_a_product_fault_is_red_with_its_evidence(expected: Expected, ran: Ran) -> None:
     assert ran.code == 1, ran.output[-3000:]
     (result,) = ran.results
     assert result.verdict is expected.verdict, result.error
@@ -60,22 +68,29 @@ def test_a_product_fault_is_red_with_its_evidence(house: House, expected: Expect
     items = {str(item["name"]): item for item in collection["items"]}
     for name in ("db.plist", "systemextensionsctl", "sysdiagnose", "log"):
         assert any(name in key and item["status"] == "ok" for key, item in items.items()), (name, sorted(items))
-    assert house.machines() == []
-    assert house.processes() == []
+    assert ran.house.machines() == []
+    assert ran.house.processes() == []
 
 
 @pytest.mark.parametrize(
-    ("fault", "scenario"), [("xpc-endpoints-missing-after-upgrade", FIRST), ("approval-prompt-missing", OUTSIDE)]
+    "ran",
+    [_order("xpc-endpoints-missing-after-upgrade", FIRST), _order("approval-prompt-missing", OUTSIDE)],
+    indirect=True,
+    ids=lambda order: order.arguments[-1],
 )
-def test_a_fault_leaves_the_scenario_green_that_it_does_not_touch(house: House, fault: str, scenario: str) -> None:
-    ran = house.scenario(scenario, "--sysext-fault", fault)
+def test_a_fault_leaves_the_scenario_green_that_it_does_not_touch(ran: Ran) -> None:
     assert ran.code == 0, ran.output[-3000:]
     assert [result.verdict for result in ran.results] == [Verdict.PASSED]
 
 
-def test_prompt_missing_is_told_apart_from_not_approvable(house: House) -> None:
+@pytest.mark.parametrize(
+    "ran",
+    [Order(FIRST, environment={"SYSEXT_FAULT": "approval-coalesced-no-prompt", **QUICK})],
+    indirect=True,
+    ids=["fault-from-the-environment"],
+)
+def test_prompt_missing_is_told_apart_from_not_approvable(ran: Ran) -> None:
     """The acceptance of the main job: two verdicts, and everything a person needs to see why."""
-    ran = house.scenario(FIRST, SYSEXT_FAULT="approval-coalesced-no-prompt", **QUICK)
     assert ran.code == 1
     assert "prompt missing" in ran.output
     assert "SIMULATED" in ran.output
@@ -106,21 +121,31 @@ ENVIRONMENT = [
 ]
 
 
-@pytest.mark.parametrize("expected", ENVIRONMENT, ids=lambda item: item.fault)
-def test_a_broken_environment_is_no_product_failure_and_is_tried_twice(house: House, expected: Expected) -> None:
-    ran = house.scenario(expected.scenario, "--sysext-fault", expected.fault, SYSEXT_TIMEOUTS__BOOT="12", **QUICK)
+@pytest.mark.parametrize(
+    ("expected", "ran"),
+    [
+        pytest.param(item, _order(item.fault, item.scenario, SYSEXT_TIMEOUTS__BOOT="12", **QUICK), id=item.fault)
+        for item in ENVIRONMENT
+    ],
+    indirect=["ran"],
+)
+def test_a_broken_environment_is_no_product_failure_and_is_tried_twice(expected: Expected, ran: Ran) -> None:
     assert ran.code == 1, ran.output[-3000:]
     assert [(result.attempt, result.verdict) for result in ran.results] == [
         (1, expected.verdict),
         (2, expected.verdict),
     ], [result.error for result in ran.results]
     assert re.search(expected.says, ran.results[0].error), ran.results[0].error
-    assert house.machines() == []
+    assert ran.house.machines() == []
 
 
-@pytest.mark.parametrize("fault", ["env-stale-ip:seconds=2", "env-vnc-freeze"])
-def test_what_heals_is_survived_and_told(house: House, fault: str) -> None:
-    ran = house.scenario(FIRST, "--sysext-fault", fault)
+@pytest.mark.parametrize(
+    "ran",
+    [_order("env-stale-ip:seconds=5", FIRST), _order("env-vnc-freeze", FIRST)],
+    indirect=True,
+    ids=lambda order: order.arguments[-1],
+)
+def test_what_heals_is_survived_and_told(ran: Ran) -> None:
     assert ran.code == 0, ran.output[-3000:]
     told = [record for record in ran.events() if record.get("name") in TOLD]
     assert told, sorted({str(record.get("name")) for record in ran.events()})
@@ -129,12 +154,15 @@ def test_what_heals_is_survived_and_told(house: House, fault: str) -> None:
 TOLD = {"degraded", "stale-address", "screen-refresh"}
 
 
-def test_an_intermittent_fault_is_repeatable(house: House) -> None:
-    """The same rate and seed decide alike on each run; another seed may decide otherwise."""
-    outcomes: dict[str, list[bool]] = {}
-    for seed in ("1", "1", "2"):
-        ran: Ran = house.scenario(OUTSIDE, "--sysext-fault", f"no-policy-outside-applications:rate=0.5:seed={seed}")
-        started = [record for record in ran.events() if record["type"] == "header"]
-        assert started
-        outcomes.setdefault(seed, []).append(ran.code == 0)
-    assert outcomes["1"][0] == outcomes["1"][1]
+def test_an_intermittent_fault_is_repeatable(tmp_path: Path) -> None:
+    """The same rate and seed decide alike on each run."""
+    order = _order("no-policy-outside-applications:rate=0.5:seed=1", OUTSIDE)
+    houses = [House(tmp_path / name) for name in ("one", "two")]
+    processes = [house.begin(order) for house in houses]
+    first, second = [house.end(process) for house, process in zip(houses, processes, strict=True)]
+    for ran in (first, second):
+        assert [record for record in ran.events() if record["type"] == "header"]
+    assert first.code == second.code
+    assert [(result.attempt, result.verdict) for result in first.results] == [
+        (result.attempt, result.verdict) for result in second.results
+    ]
