@@ -50,6 +50,10 @@ ENVIRONMENT_TRIES = 2
 """A scenario that the environment broke is run once more on a fresh Mac; both are counted."""
 
 
+class Interrupted(HarnessError):
+    """A scenario was ended from outside (Ctrl-C, SIGTERM) before anything had failed."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the `--sysext-…` options."""
     group = parser.getgroup("sysext", "macOS system extensions on disposable Macs")
@@ -383,7 +387,7 @@ def _put_away(
     if verdict is Verdict.ENVIRONMENT_FAILURE:
         machine.mark_bad(str(case.failure))
     with events.step("delete machine", machine=machine.name):
-        if keep and verdict not in (Verdict.PASSED, Verdict.SKIPPED) and BROKEN_OFF not in item.config.stash:
+        if keep and verdict not in (Verdict.PASSED, Verdict.SKIPPED) and not isinstance(case.failure, Interrupted):
             _say_how_to_reach(item, machine.keep())
             return
         try:
@@ -446,7 +450,7 @@ def _break_off(item: pytest.Item, error: BaseException) -> None:
     why = str(error) or ("Ctrl-C" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
     case.log.event("interrupted", by=why)
     case.fail(
-        HarnessError(
+        Interrupted(
             "the scenario to run to its end",
             seen=f"interrupted: {why}",
             hint="this says nothing about the product: run it again",

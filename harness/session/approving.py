@@ -90,13 +90,16 @@ class ApprovalSteps:
         self.mac.case.prompt_appeared = False
         events.event("prompt-missing", state=state, waited=deadline.seconds)
         self.mac.collect("prompt missing")
-        approvable = self._try_settings() if state == WAITING else None
+        approvable: bool | None = None
+        shown = "approvable: not tried"
+        if state == WAITING:
+            try:
+                approvable = self._try_settings()
+                shown = f"approvable in Settings: {'yes' if approvable else 'no'}"
+            except Exception as error:  # noqa: BLE001 - whatever comes after it, the prompt was missing: that must be heard
+                shown = f"approvable in Settings: not known ({(str(error) or repr(error)).splitlines()[0]})"
+                events.event("degraded", what="the Settings route could not be tried to its end", reason=str(error))
         self.mac.case.approvable = approvable
-        shown = {
-            True: "approvable in Settings: yes",
-            False: "approvable in Settings: no",
-            None: "approvable: not tried",
-        }[approvable]
         raise PromptMissing(
             f"the approval prompt for {self.mac.app.extension.id} on {self.mac.name}",
             seen=f"prompt missing: none within {deadline.seconds:g} s, while the state is {state or 'none'}; {shown}",
