@@ -112,7 +112,8 @@ class Timeouts(_Table):
     prompt: float = Field(default=30, gt=0)
     """How long the approval prompt may take before the verdict is *prompt missing*."""
     quiet: float = Field(default=5, gt=0)
-    """How long the screen must stay quiet before *no prompt* is believed, where none is expected."""
+    """How long the screen must stay quiet, at least, before *no prompt* is believed where none is expected; twice the time
+    that a prompt took on this Mac, if that is longer."""
     approval: float = Field(default=120, gt=0)
     ready: float = Field(default=60, gt=0)
     """From approval to launchd job, endpoints, tunnel."""
