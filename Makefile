@@ -34,7 +34,7 @@ test-setup:
 # Old results are removed here: with --clean-alluredir each worker would remove what the others have written.
 scenarios: setup ## run all scenarios (simulated Macs, or real ones where Tart is)
 	@rm -rf $(ARTIFACTS)/allure
-	$(PYTHON_BIN) -m pytest scenarios -n $(SCENARIO_WORKERS) --timeout $(SCENARIO_TIMEOUT) \
+	$(PYTHON_BIN) -m pytest scenarios -n $(SCENARIO_WORKERS) --tb short --timeout $(SCENARIO_TIMEOUT) \
 	  --sysext-app $(SYSEXT_APP) --sysext-provider $(SYSEXT_PROVIDER) --sysext-macos $(SYSEXT_MACOS) \
 	  --alluredir $(ARTIFACTS)/allure --junit-xml $(ARTIFACTS)/junit.xml $(PYTEST_ARGS)
 
