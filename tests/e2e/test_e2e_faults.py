@@ -27,6 +27,7 @@ class Expected:
     verdict: Verdict
     says: str
     collected: bool = True
+    approval: str = "60"
 
 
 PRODUCT = [
@@ -34,7 +35,7 @@ PRODUCT = [
     Expected("approval-coalesced-no-prompt", FIRST, Verdict.PRODUCT_FAILURE, "prompt missing"),
     Expected("invisible-prompt-until-reboot", FIRST, Verdict.PRODUCT_FAILURE, "prompt missing"),
     Expected("sysextd-crash", FIRST, Verdict.PRODUCT_FAILURE, "to activate its extension"),
-    Expected("staging-removal-immutable", FIRST, Verdict.PRODUCT_FAILURE, "activation request"),
+    Expected("staging-removal-immutable", FIRST, Verdict.PRODUCT_FAILURE, "activation request", approval="30"),
     Expected("no-policy-outside-applications", FIRST, Verdict.PRODUCT_FAILURE, "extensionNotFound"),
     Expected("extension-not-found", FIRST, Verdict.PRODUCT_FAILURE, "extensionNotFound"),
     Expected("extension-crash", FIRST, Verdict.PRODUCT_FAILURE, "launchd|to be connected"),
@@ -44,7 +45,6 @@ QUICK = {
     "SYSEXT_TIMEOUTS__PROMPT": "6",
     "SYSEXT_TIMEOUTS__ACTIVATION": "20",
     "SYSEXT_TIMEOUTS__READY": "25",
-    "SYSEXT_TIMEOUTS__APPROVAL": "60",
 }
 
 
@@ -54,7 +54,14 @@ def _order(fault: str, scenario: str, **environment: str) -> Order:
 
 @pytest.mark.parametrize(
     ("expected", "ran"),
-    [pytest.param(item, _order(item.fault, item.scenario, **QUICK), id=item.fault) for item in PRODUCT],
+    [
+        pytest.param(
+            item,
+            _order(item.fault, item.scenario, SYSEXT_TIMEOUTS__APPROVAL=item.approval, **QUICK),
+            id=item.fault,
+        )
+        for item in PRODUCT
+    ],
     indirect=["ran"],
 )
 def test_a_product_fault_is_red_with_its_evidence(expected: Expected, ran: Ran) -> None:
