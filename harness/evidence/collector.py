@@ -93,6 +93,9 @@ class Collector:
             gaps = [f"{item.name}: {item.why}" for item in self.collection.gaps]
             step.note(items=len(self.collection.items), gaps=gaps[:20])
             step.attach(self.manifest.path, "manifest", "application/json")
+            for item in self.collection.items:
+                if item.path is not None:  # partial ones too: half a log is better than none
+                    step.attach(self.manifest.path.parent / item.path, item.name)
         return self.manifest
 
     def add(self, item: Item, file: Path | None) -> None:

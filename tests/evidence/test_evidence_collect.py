@@ -10,6 +10,7 @@ import tarfile
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from guest_sshd import SUDO, Proxy, soon
@@ -386,3 +387,20 @@ def test_an_archive_is_gone_through_only_as_long_as_there_is_time(tmp_path):
         tar.addfile(info)
     with pytest.raises(Partial, match="a header of"):
         _check(path, soon())
+
+
+def test_every_file_that_was_collected_is_attached_to_the_step(guest, kept, stub_mac):
+    from harness import events
+
+    records: list[dict[str, Any]] = []
+    log = events.EventLog()
+    log.subscribe(records.append)
+    with events.use(log):
+        manifest = gather(guest, kept)
+    (end,) = [record for record in records if record["type"] == "end" and record["name"] == "collect-evidence"]
+    attached = {entry["path"] for entry in end["attachments"]}
+    assert attached == {
+        str(kept.manifest_path),
+        *(str(kept.path / item.path) for item in manifest.collections[-1].items if item.path),
+    }
+    assert {"sysdiagnose", "db.plist"} <= {entry["name"] for entry in end["attachments"]}
