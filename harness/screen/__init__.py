@@ -2,7 +2,7 @@
 
 from harness.screen.catalog import Catalog, default_catalog, load_catalog
 from harness.screen.errors import ScreenError, UnsupportedCharacter
-from harness.screen.frames import Box, Frame, Screen, changed_regions, is_black, save_png
+from harness.screen.frames import Box, Frame, Screen, Watcher, changed_regions, is_black, save_png
 from harness.screen.ocr import RapidReader, Reader, TextLine
 from harness.screen.recognise import Button, Sighting, recognise
 from harness.screen.rfb import VncScreen
@@ -20,6 +20,7 @@ __all__ = [
     "TextLine",
     "UnsupportedCharacter",
     "VncScreen",
+    "Watcher",
     "changed_regions",
     "default_catalog",
     "is_black",

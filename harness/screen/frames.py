@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -84,6 +85,10 @@ class Frame:
         return self.pixels[max(0, box.y0) : max(0, box.y1), max(0, box.x0) : max(0, box.x1)]
 
 
+Watcher = Callable[[Frame, tuple[Box, ...]], None]
+"""Is given a new frame and the boxes in which it differs from the one before."""
+
+
 class Screen(Protocol):
     """A screen that can be seen and acted on: the VNC framebuffer now, the machine's own display perhaps later."""
 
@@ -102,6 +107,11 @@ class Screen(Protocol):
 
     def settle(self, deadline: Deadline, quiet: float = 0.3, region: Box | None = None) -> Frame:
         """The frame once nothing (in `region`) has changed for `quiet` seconds, or at the deadline."""
+
+    def subscribe(self, callback: Watcher) -> Callable[[], None]:
+        """Call `callback(frame, changed boxes)` with each new frame from now on; returns the way to stop it. It runs on
+        the screen's own thread, so it must be quick. The present frame is not delivered: ask for it with `frame`.
+        """
 
     def click(self, x: int, y: int) -> None:
         """Press and release the left button at a pixel, then move the pointer away."""

@@ -12,13 +12,14 @@ import os
 import struct
 import threading
 import time
+from collections.abc import Callable
 from typing import Self
 
 import numpy as np
 
 from harness import events
 from harness.screen.errors import ScreenError
-from harness.screen.frames import Box, Frame, Pixels
+from harness.screen.frames import Box, Frame, Pixels, Watcher
 from harness.screen.keymap import SHIFT, keysym, strokes
 from harness.screen.rfb_stream import AuthenticationFailed, Connection, Update
 from harness.waiting import Deadline, sleep
@@ -64,6 +65,7 @@ class VncScreen:
         self._frame: Frame | None = None
         self._marked: Frame | None = None
         self._recent: list[tuple[int, Box]] = []
+        self._watchers: list[Watcher] = []
         self._error: Exception | None = None
         self._fatal = False
         self._closed = threading.Event()
@@ -165,6 +167,21 @@ class VncScreen:
                 calm = Deadline(quiet)
             frame = later
         return frame
+
+    def subscribe(self, callback: Watcher) -> Callable[[], None]:
+        """Call `callback(frame, changed boxes)` after each update that changed a pixel; returns the way to stop it.
+
+        It runs on the reader thread: while it works, nothing is read. One that raises is dropped, and the fact is an
+        event. The present frame is not delivered: ask for it with `frame`.
+        """
+        with self._news:
+            self._watchers.append(callback)
+
+        def stop() -> None:
+            with self._news, contextlib.suppress(ValueError):
+                self._watchers.remove(callback)
+
+        return stop
 
     # --- acting
 
@@ -367,8 +384,23 @@ class VncScreen:
                 self._serial += 1
                 self._frame = None
                 self._recent = [*self._recent[-63:], *((self._serial, box) for box in changed)][-256:]
+            watchers = tuple(self._watchers) if differs else ()
+            frame = self._snapshot() if watchers else None
             self._news.notify_all()
+        if frame is not None:
+            self._tell(watchers, frame, tuple(changed))
         return differs
+
+    def _tell(self, watchers: tuple[Watcher, ...], frame: Frame, changed: tuple[Box, ...]) -> None:
+        for watcher in watchers:
+            try:
+                watcher(frame, changed)
+            except Exception as error:  # noqa: BLE001 - a recorder never breaks a run
+                with self._news, contextlib.suppress(ValueError):
+                    self._watchers.remove(watcher)
+                self._log.event(
+                    "subscriber-dropped", subscriber=repr(watcher), error=f"{type(error).__name__}: {error}"
+                )
 
     def _wiggle(self, connection: Connection) -> None:
         x, y = self._pointer
