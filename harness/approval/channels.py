@@ -26,7 +26,7 @@ class Channel(Protocol):
         ...
 
     def available(self) -> str:
-        """ "" where it can be used, otherwise why not (the lane does not allow it, no right was granted …). Cheap, never raises."""
+        """Why it cannot be used (the lane does not allow it, no right was granted …); empty where it can. Cheap, never raises."""
         ...
 
     def press(self, seen: Sighting, button: Button, deadline: Deadline) -> None:
