@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from harness.errors import UsageError
 from harness.events import SECRETS
 
-MacOS = Literal["13", "14", "15", "26"]
+MacOS = Literal["12", "13", "14", "15", "26"]
 Lane = Literal["pristine", "instrumented", "sip-off", "managed"]
 ExtensionKind = Literal[
     "transparent-proxy", "app-proxy", "content-filter", "vpn", "dns-proxy", "endpoint-security", "driver"
@@ -48,6 +48,7 @@ class TartSettings(_Table):
     """Macs at once on this host. Apple's licence and kernel allow two."""
     images: dict[str, str] = Field(
         default_factory=lambda: {
+            "12": "ghcr.io/cirruslabs/macos-monterey-vanilla:latest",
             "13": "ghcr.io/cirruslabs/macos-ventura-vanilla:latest",
             "14": "ghcr.io/cirruslabs/macos-sonoma-vanilla:latest",
             "15": "ghcr.io/cirruslabs/macos-sequoia-vanilla:latest",
@@ -79,6 +80,8 @@ class SimulatedSettings(_Table):
     appearance: Literal["light", "dark"] = "light"
     faults: list[str] = Field(default_factory=list)
     """`CODE[:rate=0.2][:seed=7][:key=value…]`, as `--sysext-fault` takes them."""
+    variations: list[str] = Field(default_factory=list)
+    """`NAME=VALUE`: what the simulated display does differently, as real Macs differ; `docs/variations.md` lists them."""
 
 
 class GuestSettings(_Table):
@@ -133,6 +136,15 @@ class EvidenceSettings(_Table):
     max_frames: int = Field(default=40, ge=1)
 
 
+class ScreenSettings(_Table):
+    """How the screen is read."""
+
+    pages: list[Path] = Field(default_factory=list)
+    """TOML files that describe more windows, languages or phrases, in the form of `harness/screen/pages/en.toml`."""
+    reader: Literal["auto", "rapidocr", "vision"] = "auto"
+    """What reads text: Apple's Vision (extra `macos`, on a Mac), RapidOCR, or Vision where it is installed."""
+
+
 class Settings(_Table):
     """Everything `sysext.toml` may say."""
 
@@ -152,6 +164,7 @@ class Settings(_Table):
     guest: GuestSettings = Field(default_factory=GuestSettings)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     evidence: EvidenceSettings = Field(default_factory=EvidenceSettings)
+    screen: ScreenSettings = Field(default_factory=ScreenSettings)
 
     @property
     def cache_dir(self) -> Path:
@@ -230,6 +243,8 @@ class AppFile(_Table):
     """The app's name as people and prompts see it, and its file name without `.app`."""
     bundle_id: str
     team: str | None = None
+    developer: str | None = None
+    """The developer's name as the signing certificate has it: some releases of macOS list it instead of the app's name."""
     extension: ExtensionSpec
     releases: list[Release] = Field(min_length=1)
     launch: LaunchSpec = Field(default_factory=LaunchSpec)

@@ -19,6 +19,7 @@ _VERBS = {
     "gc": "harness.cli.machines:gc",
     "machines": "harness.cli.machines:machines",
     "report": "harness.cli.report:report",
+    "screen": "harness.cli.screen:screen",
 }
 
 
