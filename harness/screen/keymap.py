@@ -73,3 +73,27 @@ def strokes(text: str) -> list[tuple[int, bool]]:
                 hint="use a guest password of printable ASCII",
             )
     return result
+
+
+def key_of(character: str, index: int = 0, length: int = 1) -> tuple[str, bool]:
+    """(name of the key, Shift held) for a character: what `strokes` says, for drivers that press keys rather than send
+    symbols. "A" is ("a", True). `index` and `length` only serve the error's text.
+
+    Raises:
+        UnsupportedCharacter: It has no key. The character itself is not told: it may be of a password.
+    """
+    if character == "\n":
+        return "return", False
+    if character == "\t":
+        return "tab", False
+    if character == " ":
+        return "space", False
+    if character in _UNSHIFTED:
+        return character, False
+    if len(character) == 1 and character in _SHIFTED:
+        return _UNSHIFTED[_SHIFTED.index(character)], True
+    raise UnsupportedCharacter(
+        "characters of the US layout",
+        seen=f"character {index + 1} of {length} has no key",
+        hint="use a guest password of printable ASCII",
+    )
