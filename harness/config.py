@@ -143,6 +143,8 @@ class ScreenSettings(_Table):
     """TOML files that describe more windows, languages or phrases, in the form of `harness/screen/pages/en.toml`."""
     reader: Literal["auto", "rapidocr", "vision"] = "auto"
     """What reads text: Apple's Vision (extra `macos`, on a Mac), RapidOCR, or Vision where it is installed."""
+    needles: bool = True
+    """Keep pictures of prompts that were answered with success (below `cache`), and know them again by their pixels."""
 
 
 class Settings(_Table):
