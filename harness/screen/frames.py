@@ -155,7 +155,7 @@ def changed_regions(before: Frame, now: Frame, *, smallest: tuple[int, int] = (9
     # begins at a tile's edge.
     left, top = around.x0 // _TILE * _TILE, around.y0 // _TILE * _TILE
     one, other = (frame.pixels[top : around.y1, left : around.x1] for frame in (before, now))
-    differs = np.zeros(one.shape[:2], bool)
+    differs: NDArray[np.bool_] = np.zeros(one.shape[:2], bool)
     for channel in range(one.shape[2]):
         differs |= one[:, :, channel] != other[:, :, channel]
     rows, columns = -(-differs.shape[0] // _TILE), -(-differs.shape[1] // _TILE)
