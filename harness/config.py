@@ -134,6 +134,12 @@ class EvidenceSettings(_Table):
     keep_passing: bool = True
     """Keep frames and the streamed log of passing scenarios too; their result and event stream stay in any case."""
     max_frames: int = Field(default=40, ge=1)
+    recording: bool = True
+    """Record the screen of each Mac into its case file: every change, and what was recognised and clicked."""
+    recording_mb: int = Field(default=100, ge=16)
+    """How much a recording may take; beyond that it is thinned out evenly, an event each time."""
+    clip_mb: float = Field(default=3, ge=0)
+    """How large the short film (animated WebP) of a failing scenario may be, made from its recording; 0 makes none."""
 
 
 class ScreenSettings(_Table):

@@ -1,7 +1,8 @@
 """The case file: one folder with everything that is known of one scenario run.
 
 run.jsonl        the event stream
-frames/          what was on the screen
+frames/          what was on the screen at key steps
+screen/          the recording of all that was on it (harness.screen.recording)
 evidence/NN-…/   what was collected, one folder each time, and why
 manifest.json    what is there, what is missing, and why
 """
@@ -12,6 +13,8 @@ import hashlib
 import re
 import unicodedata
 from pathlib import Path
+
+from harness.screen.timeline import FOLDER, TIMELINE
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+@-]+")
 _LONGEST = 120
@@ -68,6 +71,23 @@ class CaseFolder:
                 number += 1
                 continue
             return folder
+
+    def new_recording(self) -> Path:
+        """A new folder for a recording of the screen: `screen`, or `screen-2`, … for one more Mac."""
+        number = 1
+        while True:
+            folder = self.path / (FOLDER if number == 1 else f"{FOLDER}-{number}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                number += 1
+                continue
+            return folder
+
+    def recordings(self) -> list[Path]:
+        """The folders with a recording of the screen, oldest first."""
+        found = [path.parent for path in self.path.glob(f"{FOLDER}*/{TIMELINE}")]
+        return sorted(found, key=lambda path: (len(path.name), path.name))
 
     def frame_path(self, label: str) -> Path:
         """A new path `frames/NNN-label.png`; the file is not made."""

@@ -47,6 +47,7 @@ class Lease:
         helper: The pid of a `tart` command under way for it (a clone can take long and must not outlive its owner).
         helper_birth: Its birth.
         kept: Kept on purpose: reaped only when asked for.
+        folder: Its work folder (its case file's `machine/`), absolute; None in leases of before there was this field.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Lease:
     helper: int | None = None
     helper_birth: str | None = None
     kept: bool = False
+    folder: str | None = None
     schema: int = SCHEMA
 
     @property
@@ -118,7 +120,9 @@ class Leases:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def open(self, *, name: str, provider: str, simulated: bool, image: str, cli: TartCli) -> LeaseFile:
+    def open(
+        self, *, name: str, provider: str, simulated: bool, image: str, cli: TartCli, folder: Path | None = None
+    ) -> LeaseFile:
         """A new lease, owned by this process.
 
         Raises:
@@ -137,6 +141,7 @@ class Leases:
             owner=os.getpid(),
             owner_birth=birth(os.getpid()),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            folder=str(folder.absolute()) if folder is not None else None,
         )
         try:
             _write(path, lease)

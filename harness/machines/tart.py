@@ -490,7 +490,12 @@ class TartProvider(Provider):
             cli = self.cli.derived({**self.run_environment(purpose), **(environment or {})})
             try:
                 lease = self.leases.open(
-                    name=name, provider=self.name, simulated=self.simulated, image=image, cli=self.cli
+                    name=name,
+                    provider=self.name,
+                    simulated=self.simulated,
+                    image=image,
+                    cli=self.cli,
+                    folder=folder,
                 )
                 machine = TartMachine(
                     self, name=name, image=image, macos=macos, folder=folder, cli=cli, slot=slot, lease=lease

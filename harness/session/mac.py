@@ -22,6 +22,7 @@ from harness.formats.launchctl import Job
 from harness.guest import Guest, LogStream
 from harness.machines import Machine
 from harness.screen import Reader, VncScreen
+from harness.screen.recording import ScreenRecorder
 from harness.session.case import Case
 from harness.waiting import Deadline, wait_until
 
@@ -77,6 +78,7 @@ class Mac:
         self.oracle = Oracle(self.guest, app)
         self.installed: Installed | None = None
         self._screen: VncScreen | None = None
+        self._recorder: ScreenRecorder | None = None
         self._log: LogStream | None = None
         self._activations: list[Activation] = []
 
@@ -107,6 +109,7 @@ class Mac:
             self._warm_up_reader()
             vnc = self.machine.vnc_endpoint(deadline)
             self._screen = VncScreen(vnc.host, vnc.port, vnc.password, name=self.name)
+            self._record(self._screen)
             self.guest.connect(deadline)
             self._log = LogStream(self.guest, self.case.folder.path / "log-stream.ndjson", LOG_PREDICATE)
             self._log.start()
@@ -270,6 +273,8 @@ class Mac:
         cleanups: list[Callable[[], object]] = [self._stop_activations]
         if self._log is not None:
             cleanups.append(self._log.stop)
+        if self._recorder is not None:
+            cleanups.append(self._recorder.close)
         if self._screen is not None:
             cleanups.append(self._screen.close)
         cleanups.append(self.guest.close)
@@ -308,6 +313,32 @@ class Mac:
 
     def _after(self, seconds: float) -> Deadline:
         return Deadline.after(seconds)
+
+    def _record(self, screen: VncScreen) -> None:
+        """Record the screen into the case file, unless it is not wanted; a full disk does not stop the scenario."""
+        wanted = self.settings.evidence
+        if not wanted.recording:
+            return
+        case = self.case
+        try:
+            self._recorder = ScreenRecorder(
+                case.folder.new_recording(),
+                most_bytes=wanted.recording_mb << 20,
+                machine=self.name,
+                simulated=case.simulated,
+                labels={
+                    "scenario": case.scenario,
+                    "macos": case.macos,
+                    "image": case.image,
+                    "lane": self.settings.lane,
+                    "release": case.release,
+                    "attempt": str(case.attempt),
+                },
+            )
+        except OSError as error:
+            events.event("degraded", what="the screen is not recorded", reason=str(error))
+            return
+        self._recorder.follow(screen, case.log)
 
     def _warm_up_reader(self) -> None:
         context = contextvars.copy_context()
