@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from harness.formats import crash_details as details
+from harness.formats.crash_details import Frame, Image
 from harness.formats.failures import FormatError, excerpt
 
 MAX_TEXT = 32 * 1024 * 1024
@@ -45,6 +47,17 @@ class CrashReport:
         termination: "SIGNAL 5 Trace/BPT trap: 5", "Namespace CODESIGNING, Code 0x2".
         panic: First line of the panic; "" for anything else.
         format: "ips" or "text".
+        thread: Name or queue of the thread that crashed.
+        frames: Its frames, innermost first, at most 24.
+        images: Loaded images with their LC_UUIDs, the executable first, at most 64.
+        namespace: Of the termination: "CODESIGNING", "SIGNAL", "DYLD", "EXEC", …
+        code: Of the termination, as printed.
+        killed_at_exec: The mark of a process killed for its signature or before it ran ("Launch Constraint Violation",
+            "Taskgated Invalid Signature", "Code Signature Invalid", "CODESIGNING", "OS_REASON_EXEC", …); "" for any other.
+        notes: Application-specific information and what else the report says in words.
+        panicked: Process that ran when the kernel panicked.
+        kexts: (identifier, version) of third parties' and Apple's kernel extensions in a panic's backtrace.
+        network: Parts of the network path that a panic names; empty for a panic of something else.
     """
 
     process: str = ""
@@ -63,6 +76,16 @@ class CrashReport:
     termination: str = ""
     panic: str = ""
     format: str = "ips"
+    thread: str = ""
+    frames: tuple[Frame, ...] = ()
+    images: tuple[Image, ...] = ()
+    namespace: str = ""
+    code: str = ""
+    killed_at_exec: str = ""
+    notes: str = ""
+    panicked: str = ""
+    kexts: tuple[tuple[str, str], ...] = ()
+    network: tuple[str, ...] = ()
 
 
 def parse_crash_report(data: bytes | str) -> CrashReport:
@@ -80,7 +103,7 @@ def parse_crash_report(data: bytes | str) -> CrashReport:
         break
     report = _text(text)
     if report is None and (panic := _PANIC.search(text)):
-        report = CrashReport(process="kernel", panic=panic.group()[:1000], format="text")
+        report = _bare_panic(text, panic)
     if report is None:
         raise FormatError(
             "a crash report (.ips with a JSON header, or text with Process: and Exception Type:)",
@@ -101,13 +124,19 @@ def _ips(text: str) -> CrashReport | None:
     body = _object(rest)
     old = _text(rest) if body is None else None
     body = body if body is not None else _salvage(rest)
-    exception, termination = _table(body, "exception"), _table(body, "termination")
+    exception, termination = _exception(_table(body, "exception")), _termination(_table(body, "termination"))
+    exception, termination = (
+        exception or (old.exception if old else ""),
+        termination or (old.termination if old else ""),
+    )
     version = _table(body, "osVersion")
     panic = _text_of(body, "panicString")
     bug_type = _text_of(header, "bug_type") or _text_of(body, "bug_type")
     trained = _text_of(version, "train")
     if trained and _text_of(version, "build"):
         trained += f" ({_text_of(version, 'build')})"
+    thread, frames = details.frames_of_json(body)
+    notes = _notes(body) or (old.notes if old else "")
     app_version, build = _text_of(header, "app_version"), _text_of(header, "build_version")
     named = _text_of(body, "procName") or _text_of(header, "app_name") or _text_of(header, "name")
     return CrashReport(
@@ -122,10 +151,37 @@ def _ips(text: str) -> CrashReport | None:
         bug_type=bug_type,
         os_version=_text_of(header, "os_version") or trained,
         boot_uuid=_text_of(body, "bootSessionUUID").upper(),
-        slice_uuid=_text_of(header, "slice_uuid").upper(),
-        exception=_exception(exception) or (old.exception if old else ""),
-        termination=_termination(termination) or (old.termination if old else ""),
+        slice_uuid=_text_of(header, "slice_uuid").upper() or (old.slice_uuid if old else ""),
+        exception=exception,
+        termination=termination,
         panic=panic.partition("\n")[0][:1000],
+        thread=thread or (old.thread if old else ""),
+        frames=frames or (old.frames if old else ()),
+        images=details.images_of_json(body) or (old.images if old else ()),
+        namespace=details.namespace_and_code(termination)[0],
+        code=details.namespace_and_code(termination)[1],
+        killed_at_exec="" if panic else details.killed_at_exec(exception, termination, notes),
+        notes=notes,
+        panicked=details.panicked_task(panic)[0],
+        kexts=details.kexts_in_backtrace(panic),
+        network=details.network_hints(panic) if panic else (),
+    )
+
+
+def _bare_panic(text: str, match: re.Match[str]) -> CrashReport:
+    """A panic's text alone. What is before it may be anything."""
+    panic = text[match.start() :][:200_000]
+    boot = re.search(r"^Boot session UUID: ([0-9A-Fa-f-]{36})", panic, re.MULTILINE)
+    version = re.search(r"^OS version: (.{1,60})$", panic, re.MULTILINE)
+    return CrashReport(
+        process="kernel",
+        panic=match.group()[:1000],
+        format="text",
+        boot_uuid=boot.group(1).upper() if boot else "",
+        os_version=version.group(1).strip() if version else "",
+        panicked=details.panicked_task(panic)[0],
+        kexts=details.kexts_in_backtrace(panic),
+        network=details.network_hints(panic),
     )
 
 
@@ -140,7 +196,15 @@ def _text(text: str) -> CrashReport | None:
     named = _NAMED.match(fields["Process"])
     identifier = fields.get("Identifier", "")
     process = named.group(1) if named else fields["Process"]
-    termination = fields.get("Termination Reason", "") or fields.get("Termination Signal", "")
+    termination = (fields.get("Termination Reason", "") or fields.get("Termination Signal", ""))[:500]
+    thread, frames = details.frames_of_text(text)
+    images = details.images_of_text(text)
+    own = next((image for image in images if image.path and image.path == fields.get("Path")), None)
+    spoken = re.search(
+        r"^(?:Application Specific Information|Dyld Error Message):\n((?:.+\n?){1,40})", head, re.MULTILINE
+    )
+    notes = spoken.group(1).strip()[:4000] if spoken else ""
+    namespace, code = details.namespace_and_code(termination)
     return CrashReport(
         process=process,
         pid=int(named.group(2)) if named else None,
@@ -152,9 +216,28 @@ def _text(text: str) -> CrashReport | None:
         incident=(fields.get("Incident Identifier", "")).upper(),
         os_version=fields.get("OS Version", ""),
         exception=fields.get("Exception Type", ""),
-        termination=termination[:500],
+        termination=termination,
         format="text",
+        slice_uuid=own.uuid if own else "",
+        thread=thread,
+        frames=frames,
+        images=images,
+        namespace=namespace,
+        code=code,
+        killed_at_exec=details.killed_at_exec(fields.get("Exception Type", ""), termination, head),
+        notes=notes,
     )
+
+
+def _notes(body: dict[str, Any]) -> str:
+    """`asi` (application-specific information, by image) and the termination's reasons, as lines."""
+    lines: list[str] = []
+    for texts in list(_table(body, "asi").values())[:20]:
+        lines += [str(text) for text in texts[:20]] if isinstance(texts, list) else []
+    for key in ("reasons", "details"):
+        reasons = _table(body, "termination").get(key)
+        lines += [str(text) for text in reasons[:20]] if isinstance(reasons, list) else []
+    return "\n".join(lines)[:4000]
 
 
 def _object(text: str) -> dict[str, Any] | None:
