@@ -1,82 +1,69 @@
-"""`VncScreen`: a machine's framebuffer over VNC, kept up to date by a thread of its own.
-
-Nothing polls: the server is asked for changes once, and answers when there are some. Virtualization.framework's server
-sometimes stops answering (hashicorp/packer-plugin-tart#178 and its stall handling), hence the ladder: ask for everything →
-wiggle the pointer → connect anew. Each rung is an event.
-"""
+"""`VncScreen`: a machine's framebuffer over VNC: seen without polling, acted on with the keys and pauses that a Mac wants."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import struct
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
-import numpy as np
-
 from harness import events
+from harness.screen import rfb_reader
 from harness.screen.errors import ScreenError
-from harness.screen.frames import Box, Frame, Pixels, Watcher
+from harness.screen.frames import Box, Frame, Watcher
 from harness.screen.keymap import SHIFT, keysym, strokes
-from harness.screen.rfb_stream import AuthenticationFailed, Connection, Update
+from harness.screen.rfb_front import Front
+from harness.screen.rfb_reader import Reader, key_event, pointer_event
+from harness.screen.rfb_stream import Connection
 from harness.waiting import Deadline, sleep
 
-STALL = 5.0
-"""Seconds without an update, while somebody watches, until everything is asked for. Doubles up to `STALL_MOST` as long as
-that shows that nothing was missed."""
-STALL_MOST = 20.0
-ANSWER = 3.0
-"""Seconds within which a server must begin to answer a request for everything."""
 CLICK = 0.1
 """Seconds between move, press and release: faster clicks get lost on VZ guests (packer-plugin-tart)."""
 KEY = 0.03
 """Seconds a key is held, and between keys."""
-PACE = 0.02
-"""Seconds between two requests, so that a film on the screen does not eat a core."""
-_WATCHED = 15.0
+WHEEL = 0.02
+"""Seconds between two notches of the wheel."""
+_ANSWER = 2.0
 _INPUT_PATIENCE = 10.0
 
 
 class VncScreen:
     """A screen behind a VNC port. Connects (and again, when the connection breaks) in the background; thread-safe.
 
+    The same object goes on when the server was restarted: whoever waits gets the next picture within their deadline, or an
+    error that says what the last attempt met. Memory, whatever the server sends: 4 bytes a pixel of its screen for what it
+    draws, 3 for the picture and 3 for each frame that somebody keeps, with at most `rfb_stream.MAX_PIXELS` pixels; and
+    `rfb_encodings.WORKING` beside.
+
     Args:
-        password: Only its first eight characters count; None for a server without.
+        password: Of a VNC password only the first eight characters count; None for a server without.
+        user: The account, for Apple's Screen Sharing in a guest; the password is then the account's.
         name: The machine's, for messages.
+        encodings: What the server shall send, best first (numbers of RFC 6143); by how far it is, if None.
     """
 
-    def __init__(self, host: str, port: int, password: str | None, *, name: str = "screen") -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        password: str | None,
+        *,
+        user: str | None = None,
+        name: str = "screen",
+        encodings: Sequence[int] | None = None,
+    ) -> None:
         self.host = host
         self.port = port
         self.name = name
         if password:
             events.SECRETS.add(password)
-        self._password = password
         self._log = events.current()
-        self._news = threading.Condition()
-        self._sending = threading.Lock()
-        self._connection: Connection | None = None
-        self._front: Pixels | None = None
-        self._serial = 0
-        self._time = 0.0
-        self._frame: Frame | None = None
+        self._front = Front(self._log)
         self._marked: Frame | None = None
-        self._recent: list[tuple[int, Box]] = []
-        self._watchers: list[Watcher] = []
-        self._error: Exception | None = None
-        self._fatal = False
-        self._closed = threading.Event()
-        self._watched_until = time.monotonic() + _WATCHED
-        self._refresh_wanted = False
-        self._pointer = (0, 0)
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_write, False)
-        os.set_blocking(self._wake_read, False)
-        self._thread = threading.Thread(target=self._run, name=f"vnc-{name}", daemon=True)
-        self._thread.start()
+
+        def connect(wake: int, stopped: Callable[[], bool]) -> Connection:
+            return Connection(host, port, password, user=user, encodings=encodings, wake=wake, stopped=stopped)
+
+        self._reader = Reader(connect, self._front, name=name, log=self._log)
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -95,13 +82,12 @@ class VncScreen:
 
     def mark(self) -> None:
         """Remember the present frame as "before the activation". Never waits."""
-        with self._news:
-            self._marked = self._snapshot()
+        self._marked = self._front.frame()
         self._log.event("screen-marked", serial=self._marked.serial if self._marked else None)
 
     def frame(self, deadline: Deadline, *, fresh: bool = False) -> Frame:
-        """The newest frame. If the server has been silent for long it is asked for everything first, and given two
-        seconds to answer.
+        """The newest frame. If the server has been silent for long, or is away, it is asked for everything first, and given
+        two seconds to answer.
 
         Args:
             deadline: For all of it.
@@ -110,25 +96,21 @@ class VncScreen:
         Raises:
             ScreenError: There is no picture (no fresh one) within the deadline; the error says why.
         """
-        with self._news:
-            quiet = time.monotonic() - max(self._time, self._watched_until - _WATCHED)
-            self._watch()
-            if self._front is not None and (fresh or quiet > STALL):
-                asked = time.monotonic()
-                self._refresh_wanted = True
-                self._wake()
-                patience = deadline if fresh else deadline.sub(2.0)
-                answered = self._news.wait_for(
-                    lambda: self._time > asked or self._fatal or self._closed.is_set(), patience.remaining
-                )
+        front, reader = self._front, self._reader
+        with front.news:
+            asked = time.monotonic()
+            quiet = asked - max(front.time, reader.watched_since)
+            reader.watch()
+            if front.there and not reader.over and (fresh or quiet > rfb_reader.STALL or reader.connection is None):
+                reader.refresh()
+                patience = deadline if fresh else deadline.sub(_ANSWER)
+                answered = front.news.wait_for(lambda: front.time > asked or reader.over, patience.remaining)
                 if fresh and not answered:
-                    raise self._no_picture(f"it has not answered for {time.monotonic() - self._time:.0f} s")
-            if not self._news.wait_for(
-                lambda: self._front is not None or self._fatal or self._closed.is_set(), deadline.remaining
-            ):
-                raise self._no_picture(f"no picture within {deadline.seconds:g} s")
-            frame = self._snapshot()
-            if frame is None:
+                    raise self._no_picture(f"it has not answered for {time.monotonic() - front.time:.0f} s")
+            if not front.news.wait_for(lambda: front.there or reader.over, deadline.remaining):
+                raise self._no_picture(f"no picture within {deadline.seconds:g} s: {reader.doing}")
+            frame = front.frame()
+            if frame is None or (fresh and reader.over):
                 raise self._no_picture("no picture")
             return frame
 
@@ -138,20 +120,17 @@ class VncScreen:
         Raises:
             ScreenError: The screen is closed, or the server refuses us for good.
         """
+        front, reader = self._front, self._reader
         serial = after.serial if after is not None else -1
-
-        def there() -> bool:
-            return self._fatal or self._closed.is_set() or (self._front is not None and self._serial > serial)
-
-        with self._news:
-            while not there():
-                self._watch()
+        with front.news:
+            while not (reader.over or (front.there and front.serial > serial)):
+                reader.watch()
                 if deadline.expired:
                     return None
-                self._news.wait(min(deadline.remaining, 1.0))
-            if self._fatal or self._closed.is_set():
-                raise self._no_picture("closed" if self._closed.is_set() else "refused")
-            return self._snapshot()
+                front.news.wait(min(deadline.remaining, 1.0))
+            if reader.over:
+                raise self._no_picture("refused")
+            return front.frame()
 
     def settle(self, deadline: Deadline, quiet: float = 0.3, region: Box | None = None) -> Frame:
         """The frame once nothing in `region` has changed for `quiet` seconds; at the deadline, the newest one."""
@@ -163,7 +142,7 @@ class VncScreen:
                 if calm.expired:
                     break
                 continue
-            if region is None or self._touched(frame.serial, region) or later.size != frame.size:
+            if region is None or self._front.touched(frame.serial, region) or later.size != frame.size:
                 calm = Deadline(quiet)
             frame = later
         return frame
@@ -174,14 +153,7 @@ class VncScreen:
         It runs on the reader thread: while it works, nothing is read. One that raises is dropped, and the fact is an
         event. The present frame is not delivered: ask for it with `frame`.
         """
-        with self._news:
-            self._watchers.append(callback)
-
-        def stop() -> None:
-            with self._news, contextlib.suppress(ValueError):
-                self._watchers.remove(callback)
-
-        return stop
+        return self._front.subscribe(callback)
 
     # --- acting
 
@@ -206,9 +178,9 @@ class VncScreen:
             self._move(x, y, 0)
             for _ in range(abs(lines)):
                 self._move(x, y, 16 if lines > 0 else 8)
-                sleep(PACE)
+                sleep(WHEEL)
                 self._move(x, y, 0)
-                sleep(PACE)
+                sleep(WHEEL)
 
     def type_text(self, text: str, *, secret: bool = False) -> None:
         """Type characters of the US layout, Shift held where needed.
@@ -249,202 +221,18 @@ class VncScreen:
 
     def close(self) -> None:
         """Disconnect and end the thread. Can be called twice."""
-        if self._closed.is_set():
-            return
-        self._closed.set()
-        self._wake()
-        with self._news:
-            connection = self._connection
-            self._news.notify_all()
-        if connection is not None:
-            with contextlib.suppress(OSError):
-                connection.socket.shutdown(2)
-        self._thread.join(5.0)
-        if not self._thread.is_alive():
-            for descriptor in (self._wake_read, self._wake_write):
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
-
-    # --- the reader thread
-
-    def _run(self) -> None:
-        pause = 0.1
-        while not self._closed.is_set():
-            try:
-                connection = Connection(self.host, self.port, self._password)
-            except AuthenticationFailed as error:
-                with self._news:
-                    self._error, self._fatal = error, True
-                    self._news.notify_all()
-                return
-            except (OSError, ScreenError, struct.error) as error:
-                if type(error) is not type(self._error):
-                    self._log.event("screen-unreachable", machine=self.name, reason=f"{type(error).__name__}: {error}")
-                self._error = error
-                self._closed.wait(pause)
-                pause = min(2.0, pause * 2)
-                continue
-            pause = 0.1
-            reason = "closed"
-            try:
-                self._log.event("screen-connected", machine=self.name, size=list(connection.size))
-                with self._news:
-                    self._connection = connection
-                    self._news.notify_all()
-                self._serve(connection)
-            except (OSError, ScreenError, struct.error, MemoryError) as error:
-                self._error = error
-                reason = f"{type(error).__name__}: {error}"
-            finally:
-                with self._news:
-                    self._connection = None
-                connection.close()
-            if not self._closed.is_set():
-                self._log.event("screen-lost", machine=self.name, reason=reason)
-                self._closed.wait(pause)
-                pause = min(2.0, pause * 2)
-
-    def _serve(self, connection: Connection) -> None:
-        """Read updates until the connection ends (by raising) or the screen is closed."""
-        self._request(connection, incremental=False)
-        patience = STALL
-        asked_all: float | None = time.monotonic()
-        wiggled = refreshing = False
-        last = time.monotonic()
-        while not self._closed.is_set():
-            now = time.monotonic()
-            if asked_all is not None:
-                wait = asked_all + ANSWER - now
-            else:
-                wait = min(last + patience - now, 1.0) if now < self._watched_until else 1.0
-            if connection.readable(wait, self._wake_read):
-                update = connection.read()
-                if update is None:
-                    continue
-                differs = self._apply(connection, update)
-                last = time.monotonic()
-                if differs and refreshing:
-                    self._log.event(
-                        "degraded",
-                        what="screen updates had stalled",
-                        reason="only a request for everything brought news",
-                    )
-                if differs or asked_all is None:
-                    patience = STALL
-                asked_all, wiggled, refreshing = None, False, False
-                self._closed.wait(PACE)
-                self._request(connection, incremental=not update.resized)
-                continue
-            self._drain()
-            now = time.monotonic()
-            if asked_all is not None:
-                if now - asked_all < ANSWER:
-                    continue
-                if wiggled:
-                    raise ScreenError(
-                        "the VNC server to answer", seen=f"nothing for {now - last:.0f} s, also after a wiggle"
-                    )
-                self._log.event(
-                    "degraded", what="screen updates stalled: pointer wiggled", reason=f"{now - last:.1f} s"
-                )
-                self._wiggle(connection)
-                wiggled = True
-                asked_all = now
-                self._request(connection, incremental=False)
-            elif self._refresh_wanted or (now < self._watched_until and now - last >= patience):
-                self._refresh_wanted = False
-                self._log.event("screen-refresh", machine=self.name, silent=round(now - last, 1))
-                patience = min(STALL_MOST, patience * 2)
-                asked_all, refreshing = now, True
-                self._request(connection, incremental=False)
-
-    def _apply(self, connection: Connection, update: Update) -> bool:
-        """Bring the drawn parts to the front; True when a pixel differs from before."""
-        back = connection.pixels
-        differs = False
-        with self._news:
-            front = self._front
-            if front is None or front.shape[:2] != back.shape[:2]:
-                if not update.regions:
-                    return True  # only a new size: its pixels come with the next update
-                front = self._front = np.ascontiguousarray(back[:, :, 2::-1])
-                changed = [Box(0, 0, *connection.size)]
-                differs = True
-            else:
-                changed = []
-                for box in update.regions:
-                    new = back[box.y0 : box.y1, box.x0 : box.x1, 2::-1]
-                    old = front[box.y0 : box.y1, box.x0 : box.x1]
-                    if not np.array_equal(new, old):
-                        old[:] = new
-                        changed.append(box)
-                differs = bool(changed)
-            self._time = time.monotonic()
-            if differs:
-                self._serial += 1
-                self._frame = None
-                self._recent = [*self._recent[-63:], *((self._serial, box) for box in changed)][-256:]
-            watchers = tuple(self._watchers) if differs else ()
-            frame = self._snapshot() if watchers else None
-            self._news.notify_all()
-        if frame is not None:
-            self._tell(watchers, frame, tuple(changed))
-        return differs
-
-    def _tell(self, watchers: tuple[Watcher, ...], frame: Frame, changed: tuple[Box, ...]) -> None:
-        for watcher in watchers:
-            try:
-                watcher(frame, changed)
-            except Exception as error:  # noqa: BLE001 - a recorder never breaks a run
-                with self._news, contextlib.suppress(ValueError):
-                    self._watchers.remove(watcher)
-                self._log.event(
-                    "subscriber-dropped", subscriber=repr(watcher), error=f"{type(error).__name__}: {error}"
-                )
-
-    def _wiggle(self, connection: Connection) -> None:
-        x, y = self._pointer
-        for near in (max(0, x - 1), x):
-            self._send(connection, struct.pack(">BBHH", 5, 0, near, y))
-
-    def _request(self, connection: Connection, *, incremental: bool) -> None:
-        with self._sending:
-            connection.request(incremental=incremental)
+        self._reader.close()
 
     # --- inside
 
-    def _snapshot(self) -> Frame | None:
-        """The newest frame; copied once per change. Called with the lock held."""
-        if self._frame is None and self._front is not None:
-            pixels = self._front.copy()
-            pixels.setflags(write=False)
-            self._frame = Frame(pixels, self._serial, self._time)
-        return self._frame
-
-    def _touched(self, since: int, region: Box) -> bool:
-        with self._news:
-            return any(serial > since and box.overlaps(region) for serial, box in self._recent)
-
-    def _watch(self) -> None:
-        self._watched_until = time.monotonic() + _WATCHED
-
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):
-            os.write(self._wake_write, b"!")
-
-    def _drain(self) -> None:
-        with contextlib.suppress(OSError):
-            os.read(self._wake_read, 4096)
-
     def _size(self) -> tuple[int, int]:
-        front = self._front
-        return (front.shape[1], front.shape[0]) if front is not None else (2, 2)
+        return self._front.size or (2, 2)
 
     def _move(self, x: int, y: int, buttons: int) -> None:
         width, height = self._size()
         x, y = min(max(0, x), width - 1), min(max(0, y), height - 1)
-        self._pointer = (x, y)
-        self._send(self._connected(), struct.pack(">BBHH", 5, buttons, x, y))
+        self._send(pointer_event(x, y, buttons))
+        self._reader.pointer = (x, y, buttons)
 
     def _tap(self, symbol: int) -> None:
         self._key(symbol, down=True)
@@ -453,32 +241,32 @@ class VncScreen:
         sleep(KEY)
 
     def _key(self, symbol: int, *, down: bool) -> None:
-        self._send(self._connected(), struct.pack(">BBxxI", 4, int(down), symbol))
+        self._send(key_event(symbol, down=down))
 
-    def _send(self, connection: Connection, message: bytes) -> None:
-        self._watch()
+    def _send(self, message: bytes) -> None:
+        self._reader.watch()
         try:
-            with self._sending:
-                connection.send(message)
+            self._reader.send(self._connected(), message)
         except OSError as error:
             raise ScreenError(f"the VNC connection of {self.name} to hold", seen=str(error)) from error
 
     def _connected(self) -> Connection:
-        with self._news:
-            self._news.wait_for(
-                lambda: self._connection is not None or self._fatal or self._closed.is_set(), _INPUT_PATIENCE
-            )
-            if self._connection is None or self._closed.is_set():
+        front, reader = self._front, self._reader
+        with front.news:
+            front.news.wait_for(lambda: reader.connection is not None or reader.over, _INPUT_PATIENCE)
+            if reader.connection is None or reader.over:
                 raise self._no_picture("not connected")
-            return self._connection
+            return reader.connection
 
     def _no_picture(self, seen: str) -> ScreenError:
-        if self._closed.is_set():
+        reader = self._reader
+        if reader.closed.is_set():
             return ScreenError(f"the screen of {self.name} to be open", seen="it was closed")
-        if isinstance(self._error, ScreenError):
-            return ScreenError(f"the screen of {self.name} ({self.host}:{self.port})", seen=f"{seen}; {self._error}")
+        error = reader.error
+        if isinstance(error, ScreenError):
+            return ScreenError(f"the screen of {self.name} ({self.host}:{self.port})", seen=f"{seen}; {error}")
         return ScreenError(
             f"the screen of {self.name} ({self.host}:{self.port})",
-            seen=f"{seen}; {type(self._error).__name__}: {self._error}" if self._error else seen,
+            seen=f"{seen}; {type(error).__name__}: {error}" if error else seen,
             hint="does `tart run` with --vnc-experimental still run?",
         )

@@ -285,10 +285,10 @@ def test_settle_looks_at_its_region_only(displays) -> None:
 
 
 def test_a_stalled_server_is_revived_and_it_is_told(displays, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.screen import rfb
+    from harness.screen import rfb_reader
     from harness.simulator.interfaces import Alert, AlertKind
 
-    monkeypatch.setattr(rfb, "STALL", 0.5)
+    monkeypatch.setattr(rfb_reader, "STALL", 0.5)
     display = displays("26")
     log = events.EventLog()
     told: list[dict] = []
@@ -314,11 +314,11 @@ def test_a_fresh_frame_is_asked_for(displays) -> None:
 
 
 def test_a_dead_connection_is_replaced(displays, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.screen import rfb
+    from harness.screen import rfb_reader
     from harness.simulator.interfaces import Alert, AlertKind
 
-    monkeypatch.setattr(rfb, "STALL", 0.3)
-    monkeypatch.setattr(rfb, "ANSWER", 0.4)
+    monkeypatch.setattr(rfb_reader, "STALL", 0.3)
+    monkeypatch.setattr(rfb_reader, "ANSWER", 0.4)
     display = displays("15")
     log = events.EventLog()
     told: list[dict] = []

@@ -1,0 +1,130 @@
+"""The bytes of one RFB connection: read with a buffer, a limit of silence and a limit per message; sent as they are.
+
+Nothing here waits for ever: a server that stops, or drips a byte now and then, is given up.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+
+from harness.screen.errors import ScreenError
+from harness.waiting import Deadline
+
+SILENCE = 15.0
+"""Seconds without a byte in the middle of a message, after which the connection is given up."""
+MESSAGE = 60.0
+"""Seconds that one message may take in all, however busily it drips: a raw 2560×1600 frame at 300 kB/s fits."""
+BUFFER = 1 << 18
+"""Bytes read ahead; bigger pieces go straight to where they belong."""
+
+
+class Stream:
+    """A connected socket. One thread reads, others may send.
+
+    Args:
+        connected: The socket; blocking, with the time-out that sending shall have.
+        wake: A descriptor that ends waits when it is readable.
+        stopped: Asked after such an end: True breaks off also in the middle of a message.
+
+    Raises:
+        ScreenError: The server fell silent, or is too slow, in the middle of a message.
+        OSError: The connection broke.
+    """
+
+    def __init__(
+        self, connected: socket.socket, *, wake: int | None = None, stopped: Callable[[], bool] | None = None
+    ) -> None:
+        self.socket = connected
+        self._poll = select.poll()
+        self._poll.register(connected, select.POLLIN)
+        self._alone = select.poll()
+        self._alone.register(connected, select.POLLIN)
+        if wake is not None:
+            self._poll.register(wake, select.POLLIN)
+        self._stopped = stopped or (lambda: False)
+        self._buffer = bytearray(BUFFER)
+        self._start = self._end = 0
+        self._deadline = Deadline.after(MESSAGE)
+
+    def begin(self, deadline: Deadline | None = None) -> None:
+        """A new message begins: its time starts now."""
+        self._deadline = deadline or Deadline.after(MESSAGE)
+
+    def readable(self, seconds: float) -> bool:
+        """Whether a byte is there within so many seconds; what the `wake` descriptor says ends the wait."""
+        if self._start < self._end:
+            return True
+        # Rounded up: a millisecond too early would make the caller come back for nothing.
+        ready = self._poll.poll(max(0, int(seconds * 1000) + 1 if seconds > 0 else 0))
+        return any(descriptor == self.socket.fileno() for descriptor, _ in ready)
+
+    def read(self, count: int) -> bytes:
+        """Exactly so many bytes. The caller bounds `count`."""
+        have = self._end - self._start
+        if count <= have:
+            piece = bytes(memoryview(self._buffer)[self._start : self._start + count])
+            self._start += count
+            return piece
+        whole = bytearray(count)
+        self.read_into(memoryview(whole))
+        return bytes(whole)
+
+    def read_into(self, target: memoryview) -> None:
+        """Fill `target` (bytes, contiguous)."""
+        while len(target):
+            have = self._end - self._start
+            if have:
+                count = min(have, len(target))
+                target[:count] = memoryview(self._buffer)[self._start : self._start + count]
+                self._start += count
+            elif len(target) >= BUFFER:
+                count = self._receive(target)
+            else:
+                self._start = 0
+                self._end = 0
+                self._end = self._receive(memoryview(self._buffer))
+                continue
+            target = target[count:]
+
+    def skip(self, count: int) -> None:
+        """Read and forget; takes no memory."""
+        while count > 0:
+            have = self._end - self._start
+            if not have:
+                self._start = self._end = 0
+                self._end = self._receive(memoryview(self._buffer))
+                continue
+            self._start += min(have, count)
+            count -= min(have, count)
+
+    def send(self, message: bytes) -> None:
+        """Send one client message."""
+        self.socket.sendall(message)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+
+    def _receive(self, target: memoryview) -> int:
+        silence = self._deadline.sub(SILENCE)
+        # Polled before reading, for the socket's own time-out belongs to those who send.
+        while not self._alone.poll(max(1, int(min(0.25, silence.remaining) * 1000))):
+            if self._stopped():
+                raise ConnectionAbortedError("the screen was closed")
+            if silence.expired:
+                break
+        if self._deadline.expired:
+            seen = f"a message that was not whole within {self._deadline.seconds:g} s"
+        elif silence.expired:
+            seen = f"nothing for {SILENCE:g} s in the middle of a message"
+        else:
+            return self._received(target)
+        raise ScreenError("the VNC server to go on", seen=seen)
+
+    def _received(self, target: memoryview) -> int:
+        received = self.socket.recv_into(target)
+        if not received:
+            raise ConnectionResetError("the VNC server closed the connection")
+        return received
