@@ -18,9 +18,9 @@ ERROR_DOMAIN = re.compile(
     r"OSSystemExtensionErrorDomain(?:[\s:(]|error|[Cc]ode|=){1,4}\s*=?\s*(\d{1,3})(?!\d)"
 )
 QUIT_SETTINGS = (
-    'pkill -x "System Settings" || exit 0; n=0; '
-    'while pgrep -x "System Settings" >/dev/null; do '
-    'n=$((n+1)); if [ $n -gt 50 ]; then pkill -KILL -x "System Settings"; exit 0; fi; sleep 0.1; done'
+    'pkill -x "System (Settings|Preferences)" || exit 0; n=0; '
+    'while pgrep -x "System (Settings|Preferences)" >/dev/null; do '
+    'n=$((n+1)); if [ $n -gt 50 ]; then pkill -KILL -x "System (Settings|Preferences)"; exit 0; fi; sleep 0.1; done'
 )
 CODE_NAMES = {
     1: "unknown",

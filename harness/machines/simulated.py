@@ -57,6 +57,7 @@ class SimulatedProvider(TartProvider):
             "SYSEXT_SIM_SCALE": str(simulated.scale),
             "SYSEXT_SIM_APPEARANCE": simulated.appearance,
             "SYSEXT_SIM_FAULTS": ",".join(simulated.faults),
+            "SYSEXT_SIM_VARIATIONS": ",".join(simulated.variations),
             "SYSEXT_SIM_VM_LIMIT": str(simulated.slots),
         }
 

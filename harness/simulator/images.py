@@ -15,6 +15,7 @@ from harness.simulator.interfaces import MacOSVersion
 HOST = "ghcr.io"
 
 VERSIONS: dict[str, MacOSVersion] = {
+    "monterey": MacOSVersion("12", "12.7.6", "21H1320", "21.6.0"),
     "ventura": MacOSVersion("13", "13.7.8", "22H730", "22.6.0"),
     "sonoma": MacOSVersion("14", "14.8.3", "23J220", "23.6.0"),
     "sequoia": MacOSVersion("15", "15.6.1", "24G90", "24.6.0"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.simulator.faults import FaultSet, parse_faults
 from harness.simulator.interfaces import Fault
+from harness.simulator.variations import Variations, parse_variations
 
 PREFIX = "SYSEXT_SIM_"
 
@@ -31,6 +32,7 @@ class SimSettings:
     scale: int = 1
     appearance: str = "light"
     faults: tuple[Fault, ...] = ()
+    variations: Variations = Variations()  # noqa: RUF009 - frozen
     run_key: str = ""
     vm_limit: int = 2
     tart_version: str = "2.35.0"
@@ -113,6 +115,8 @@ def _value(name: str, text: str) -> object:
         raise ValueError(text)
     if name == "faults":
         return parse_faults(text)
+    if name == "variations":
+        return parse_variations(text)
     return text
 
 

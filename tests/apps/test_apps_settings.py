@@ -38,15 +38,15 @@ def _quit(folder: Path, *, looks: int, alive: bool = True) -> list[str]:
 
 
 def test_settings_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
-    assert _quit(tmp_path, looks=3) == ["pkill -x System Settings", *["pgrep -x System Settings"] * 4]
+    assert _quit(tmp_path, looks=3) == ["pkill -x System (Settings|Preferences)", *["pgrep -x System (Settings|Preferences)"] * 4]
 
 
 def test_settings_that_does_not_go_is_killed(tmp_path: Path) -> None:
-    assert _quit(tmp_path, looks=1000)[-1] == "pkill -KILL -x System Settings"
+    assert _quit(tmp_path, looks=1000)[-1] == "pkill -KILL -x System (Settings|Preferences)"
 
 
 def test_settings_that_is_not_open_is_no_matter(tmp_path: Path) -> None:
-    assert _quit(tmp_path, looks=0, alive=False) == ["pkill -x System Settings"]
+    assert _quit(tmp_path, looks=0, alive=False) == ["pkill -x System (Settings|Preferences)"]
 
 
 def test_on_a_mac(guest: Guest, deadline: Deadline, seen: list[events.Record]) -> None:

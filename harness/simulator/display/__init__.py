@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.simulator.display.desktop import Desktop
 from harness.simulator.interfaces import Journal, MacOSVersion
+from harness.simulator.settings import SimSettings
 
 __all__ = ["Desktop", "build_display"]
 
@@ -17,6 +18,13 @@ def build_display(
     settings: object,
     journal: Journal,
 ) -> Desktop:
-    """A desktop of that size in points; `settings` is taken for the sake of the runner and has no bearing here."""
-    del settings
-    return Desktop(macos=macos, size_points=size_points, scale=scale, appearance=appearance, journal=journal)
+    """A desktop of that size in points; of the `settings` (a `SimSettings`, or None) the variations count."""
+    variations = settings.variations if isinstance(settings, SimSettings) else None
+    return Desktop(
+        macos=macos,
+        size_points=size_points,
+        scale=scale,
+        appearance=appearance,
+        journal=journal,
+        variations=variations,
+    )

@@ -1,4 +1,4 @@
-"""The alerts: extension prompt, configuration consents, an app's own notice; and the password sheet.
+"""The alerts: extension prompt, configuration consents, an app's own notice.
 
 Wording and order of buttons: docs/contracts.md lists the sources per macOS version.
 """
@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from harness.simulator.display.canvas import Box, Canvas
 from harness.simulator.display.theme import Theme
-from harness.simulator.display.windows import Field, Window
+from harness.simulator.display.windows import Window
 from harness.simulator.interfaces import Alert, AlertKind
 
 _KINDS = {"network": "network", "driver": "driver", "endpoint security": "endpoint security"}
@@ -23,11 +22,14 @@ def wording(alert: Alert, generation: int) -> tuple[str, str]:
     app = f"“{alert.app_name}”"
     if alert.kind is AlertKind.EXTENSION:
         if generation < 15:
+            where = (
+                "Privacy & Security in System Settings" if generation >= 13 else "Security & Privacy System Preferences"
+            )
             return (
                 "System Extension Blocked",
                 (
                     f"The application {app} tried to load new system extension(s). If you want to enable these extensions, "
-                    "open Privacy & Security in System Settings."
+                    f"open {where}."
                 ),
             )
         kind = _KINDS.get(alert.extension_kind, "network")
@@ -52,10 +54,10 @@ def wording(alert: Alert, generation: int) -> tuple[str, str]:
     return alert.app_name, alert.text
 
 
-def buttons(alert: Alert) -> tuple[tuple[str, bool], ...]:
+def buttons(alert: Alert, generation: int) -> tuple[tuple[str, bool], ...]:
     """(text, default) from left to right, or from top to bottom where they are stacked."""
     if alert.kind is AlertKind.EXTENSION:
-        return (("OK", True), ("Open System Settings", False))
+        return (("OK", True), ("Open System Settings" if generation >= 13 else "Open Security Preferences", False))
     if alert.kind is AlertKind.NOTICE:
         return (("OK", True),)
     return (("Allow", False), ("Don’t Allow", True))
@@ -92,7 +94,7 @@ class AlertWindow(Window):
         inner = x1 - x0 - 32
         titles = canvas.wrap(title, inner - 8, 13)
         bodies = canvas.wrap(body, inner - 4, 11)
-        choices = buttons(self.alert)
+        choices = buttons(self.alert, self.generation)
         fits = all(canvas.width(text, 12.5) < (inner - 8) / 2 - 12 for text, _ in choices)
         rows = 1 if fits or len(choices) == 1 else len(choices)
         height = 100 + 17 * len(titles) + 6 + 15 * len(bodies) + 14 + 34 * rows + 12
@@ -134,82 +136,3 @@ class AlertWindow(Window):
         else:
             canvas.box((x - 26, y - 26, x + 26, y + 26), (90, 130, 200), radius=12)
             canvas.circle(x, y, 15, outline=(255, 255, 255))
-
-
-@dataclass
-class PasswordSheet(Window):
-    """System Settings asks for an administrator's password. A wrong one clears the field and the sheet stays."""
-
-    pane: str = "Privacy & Security"
-    user: str = "admin"
-    with_user: bool = False
-    check: Callable[[str], bool] = lambda _password: False
-    done: Callable[[bool], None] = lambda _allowed: None
-    wrong: int = 0
-
-    @classmethod
-    def over(
-        cls,
-        parent: Box,
-        *,
-        pane: str,
-        user: str,
-        with_user: bool,
-        check: Callable[[str], bool],
-        done: Callable[[bool], None],
-    ) -> PasswordSheet:
-        """In the upper middle of its window."""
-        x = (parent[0] + parent[2]) / 2 - 130
-        y = parent[1] + 70
-        height = 268.0 if with_user else 236.0
-        sheet = cls(
-            "password-sheet",
-            (x, y, x + 260, y + height),
-            pane=pane,
-            user=user,
-            with_user=with_user,
-            check=check,
-            done=done,
-            modal=True,
-        )
-        top = y + 156
-        if with_user:
-            sheet.fields.append(Field((x + 16, top, x + 244, top + 24), text=user))
-            top += 32
-        sheet.fields.append(Field((x + 16, top, x + 244, top + 24), secret=True))
-        sheet.focus = len(sheet.fields) - 1
-        return sheet
-
-    def paint(self, canvas: Canvas, theme: Theme) -> None:
-        """Lock, text, fields, buttons."""
-        x0, y0, x1, y1 = self.box
-        self.controls = []
-        self.frame(canvas, theme)
-        centre = (x0 + x1) / 2
-        canvas.box((centre - 18, y0 + 34, centre + 18, y0 + 62), (230, 190, 60), radius=4)
-        canvas.circle(centre, y0 + 30, 12, outline=theme.faint)
-        y = y0 + 80.0
-        canvas.text(centre, y, self.pane, theme.text, size=13, bold=True, anchor="mm")
-        y += 19
-        text = f"{self.pane} is trying to modify your system settings."
-        for line in (*canvas.wrap(text, x1 - x0 - 36, 11), "Enter your password to allow this."):
-            canvas.text(centre, y, line, theme.text, size=11, anchor="mm")
-            y += 14
-        for index, entry in enumerate(self.fields):
-            entry.draw(
-                canvas, theme, focused=index == self.focus, placeholder="Password" if entry.secret else "User Name"
-            )
-        bottom = y1 - 40
-        refuse = partial(self.done, False)  # noqa: FBT003 - the answer itself
-        self.button(canvas, theme, (x0 + 16, bottom, centre - 4, bottom + 26), "Cancel", refuse, cancel=True)
-        self.button(
-            canvas, theme, (centre + 4, bottom, x1 - 16, bottom + 26), "Modify Settings", self._confirm, default=True
-        )
-
-    def _confirm(self) -> None:
-        password = self.fields[-1]
-        if (not self.with_user or self.fields[0].text == self.user) and self.check(password.text):
-            self.done(True)  # noqa: FBT003 - the answer itself
-            return
-        self.wrong += 1
-        password.text = ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import math
 from collections.abc import Callable
 from datetime import datetime
 
@@ -13,81 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.simulator.display import keys
-from harness.simulator.display.alerts import AlertWindow, PasswordSheet
-from harness.simulator.display.canvas import Canvas
+from harness.simulator.display import backdrop, keys
+from harness.simulator.display.alerts import AlertWindow
+from harness.simulator.display.backdrop import BOOT_SIZE, ForeignWindow
+from harness.simulator.display.canvas import Box, Canvas
+from harness.simulator.display.listed import Listed
+from harness.simulator.display.passwords import PasswordSheet
+from harness.simulator.display.preferences_window import PreferencesWindow
 from harness.simulator.display.settings_window import SettingsWindow, page_of
 from harness.simulator.display.theme import theme_for
 from harness.simulator.display.windows import Control, Window
 from harness.simulator.interfaces import Alert, AlertKind, GuestModel, Journal, MacOSVersion, Stage
+from harness.simulator.variations import Variations
 
 Region = tuple[int, int, int, int]
 """x, y, width, height in pixels."""
 Listener = Callable[[Region | None], None]
 """Told of each changed region; None: the size has changed."""
 
-BOOT_SIZE = (1024, 768)
-"""Pixels of the framebuffer before the guest's own display driver runs (Virtualization.framework's usual boot mode)."""
-_TEXT = [
-    "Meeting",
-    "notes:",
-    "the",
-    "release",
-    "goes",
-    "out",
-    "on",
-    "Thursday.",
-    "Check",
-    "the",
-    "list",
-    "of",
-    "open",
-    "points,",
-    "allow",
-    "an",
-    "hour",
-    "for",
-    "questions,",
-    "and",
-    "do",
-    "not",
-    "forget",
-    "to",
-    "open",
-    "the",
-    "window.",
-    "Proxy",
-    "settings",
-    "were",
-    "updated",
-    "for",
-    "the",
-    "office",
-    "network;",
-    "see",
-    "the",
-    "wiki",
-    "page",
-    "for",
-    "more.",
-    "Everybody",
-    "who",
-    "wants",
-    "to",
-    "travel",
-    "by",
-    "train",
-    "should",
-    "book",
-    "before",
-    "Monday.",
-    "Cancel",
-    "what",
-    "you",
-    "do",
-    "not",
-    "need.",
-]
+_OTHER_APP = "Aardvark Filter"
+"""Whose alert comes up beside ours, where a variation has one."""
 
 
 class Desktop:
@@ -95,27 +39,38 @@ class Desktop:
 
     Attributes:
         framebuffer: height × width × 4 bytes: blue, green, red, unused. Replaced, never resized in place.
-        model: The guest behind the Settings pages; set by whoever builds the machine.
         frozen: No updates are to be delivered; `hard` tells whether a full request revives them.
     """
 
     def __init__(
-        self, *, macos: MacOSVersion, size_points: tuple[int, int], scale: int, appearance: str, journal: Journal
+        self,
+        *,
+        macos: MacOSVersion,
+        size_points: tuple[int, int],
+        scale: int,
+        appearance: str,
+        journal: Journal,
+        variations: Variations | None = None,
     ) -> None:
         self.macos = macos
         self.points = size_points
         self.scale = scale
         self.theme = theme_for(macos.generation, appearance)
         self.journal = journal
-        self.model: GuestModel | None = None
+        self.variations = variations or Variations()
+        self._model: GuestModel | None = None
+        self._listed: Listed | None = None
         self.stage = Stage.OFF
         self.frozen = False
         self.hard = False
         self.user = "admin"
         self._listeners: list[Listener] = []
         self._alerts: dict[int, AlertWindow] = {}
-        self._settings: SettingsWindow | None = None
+        self._settings: SettingsWindow | PreferencesWindow | None = None
         self._sheet: PasswordSheet | None = None
+        self._foreign: ForeignWindow | None = None
+        self._happened: set[str] = set()
+        """What a variation does once and has done."""
         self._key: Window | None = None
         self._ids = itertools.count(1)
         self._pressed: Control | None = None
@@ -132,6 +87,16 @@ class Desktop:
         """Pixels now: (width, height)."""
         height, width = self.framebuffer.shape[:2]
         return width, height
+
+    @property
+    def model(self) -> GuestModel | None:
+        """The guest behind the Settings pages."""
+        return self._model
+
+    @model.setter
+    def model(self, model: GuestModel | None) -> None:
+        self._model = model
+        self._listed = Listed(model, self.variations, self.journal) if model is not None else None
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Be told of changes from now on; returns the way to stop."""
@@ -150,20 +115,17 @@ class Desktop:
         self.stage = stage
         if stage is not Stage.DESKTOP and stage is not Stage.ASLEEP:
             self._alerts.clear()
-            self._settings = self._sheet = self._key = None
+            self._settings = self._sheet = self._key = self._foreign = None
         self._base = None
         self._tick()
         self._paint()
 
     def show(self, alert: Alert) -> int:
         """Put an alert in front; returns its id."""
-        number = next(self._ids)
-        window = AlertWindow.on(self.points, alert, self.macos.generation, lambda text: self._answer(number, text))
-        shift = 18.0 * len(self._alerts)
-        x0, y0, x1, y1 = window.box
-        window.box = (x0 + shift, y0 + shift, x1 + shift, y1 + shift)
-        self._alerts[number] = window
-        self._key = window
+        number = self._put(alert)
+        if alert.kind is AlertKind.EXTENSION:
+            self._company(number)
+            self._somebody("ok", lambda: self._answer(number, "OK") if number in self._alerts else None)
         self._paint()
         self.journal.write("prompt-drawn", kind=alert.kind.value, app=alert.app_name)
         return number
@@ -171,7 +133,7 @@ class Desktop:
     def dismiss(self, alert_id: int) -> None:
         """Take an alert away."""
         if self._alerts.pop(alert_id, None) is not None:
-            self._key = next(reversed(self._alerts.values()), self._sheet or self._settings)
+            self._key = self._front()
             self._paint()
 
     def open_settings(self, url: str) -> None:
@@ -179,7 +141,7 @@ class Desktop:
         if self.stage is not Stage.DESKTOP:
             return
         if self._settings is not None and self._settings.url == url:
-            self._key = self._sheet or self._settings
+            self._key = self._front()
             return
         page, sheet = page_of(url, self.macos.generation)
         self._open_page(page, sheet, url)
@@ -187,8 +149,8 @@ class Desktop:
     def quit_settings(self) -> None:
         """Close the Settings window."""
         if self._settings is not None:
-            self._settings = self._sheet = None
-            self._key = next(reversed(self._alerts.values()), None)
+            self._settings = self._sheet = self._foreign = None
+            self._key = self._front()
             self._paint()
 
     def freeze(self, frozen: bool, *, hard: bool = False) -> None:  # noqa: FBT001 - a state, named by the verb
@@ -220,7 +182,7 @@ class Desktop:
         if pressed & 1:
             self._pressed = None
             if window is not None:
-                self._key = window
+                self._raise(window)
                 if not (
                     self._sheet is not None and window is self._settings
                 ):  # the window below a sheet takes no clicks
@@ -247,7 +209,7 @@ class Desktop:
 
     def _typed(self, keysym: int, window: Window) -> None:
         character = keys.character(keysym, shift=self._shift)
-        entry = window.fields[window.focus] if window.fields else None
+        entry = window.fields[window.focus] if window.fields and window.focus >= 0 else None
         control: Control | None = None
         if self._command:
             if character.lower() == "a" and entry is not None:
@@ -277,52 +239,163 @@ class Desktop:
         control.action()
         self._paint()
 
+    def _put(self, alert: Alert, *, kind: str = "", aside: float = 0) -> int:
+        """An alert in front of all that is there: a little lower and to the right of the one before, or `aside` by points."""
+        number = next(self._ids)
+        window = AlertWindow.on(self.points, alert, self.macos.generation, lambda text: self._answer(number, text))
+        shift = 0.0 if aside else 18.0 * len(self._alerts)
+        x0, y0, x1, y1 = window.box
+        window.box = (x0 + shift + aside, y0 + shift, x1 + shift + aside, y1 + shift)
+        window.kind = kind or window.kind
+        self._alerts[number] = window
+        self._key = window
+        return number
+
+    def _company(self, ours: int) -> None:
+        """Another app asks at the same moment, once."""
+        where = self.variations.get("alert")
+        if where == "single" or "alert" in self._happened:
+            return
+        self._happened.add("alert")
+        window = self._alerts.pop(ours)
+        other = Alert(AlertKind.EXTENSION, _OTHER_APP, window.alert.extension_kind)
+        if where == "other-beside":
+            self._put(other, kind="alert/other", aside=360.0)
+            self._alerts[ours] = window
+        elif where == "other-below":
+            self._put(other, kind="alert/other")
+            x0, y0, x1, y1 = window.box
+            window.box = (x0 + 18, y0 + 18, x1 + 18, y1 + 18)
+            self._alerts[ours] = window
+        else:
+            self._alerts[ours] = window
+            self._put(other, kind="alert/other")
+            return
+        self._key = window
+
+    def _somebody(self, what: str, action: Callable[[], object]) -> None:
+        """Somebody else does something after a while, once."""
+        wanted, seconds = self.variations.someone
+        if wanted != what or what in self._happened:
+            return
+        self._happened.add(what)
+
+        def act() -> None:
+            self.journal.write("somebody", did=what)
+            action()
+            self._paint()
+
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop().call_later(seconds, act)
+
+    def _front(self) -> Window | None:
+        """Who gets the keys when a window goes: the one in front."""
+        stack = self._stack()
+        return stack[-1] if stack else None
+
+    def _raise(self, window: Window) -> None:
+        """A click into a window brings it before those of its kind, and gives it the keys."""
+        self._key = window
+        for number, alert in list(self._alerts.items()):
+            if alert is window:
+                self._alerts[number] = self._alerts.pop(number)
+        if window in (self._settings, self._sheet) and self._foreign is not None:
+            self._foreign.behind = True
+        elif window is self._foreign and self._foreign is not None:
+            self._foreign.behind = False
+
     def _answer(self, number: int, text: str) -> None:
         window = self._alerts.pop(number, None)
         if window is None:
             return
-        self._key = next(reversed(self._alerts.values()), self._sheet or self._settings)
-        if window.alert.kind is AlertKind.EXTENSION and text == "Open System Settings":
+        self._key = self._front()
+        alert = window.alert
+        if alert.kind is AlertKind.EXTENSION and text.startswith("Open "):
             self._open_page("login-items" if self.macos.generation >= 15 else "privacy-security", "", "")
-        window.alert.on_button(text)
+        asks = alert.kind in (AlertKind.PROXY, AlertKind.VPN, AlertKind.FILTER) and text == "Allow"
+        if asks and self.variations.get("consent") == "password":
+            # Requester and right: "VPN is trying to modify your system settings", as posted; where it stands is assumed.
+            around = (self.points[0] / 2 - 200, 90.0, self.points[0] / 2 + 200, 400.0)
+            self._authenticate(around, "VPN", lambda allowed: alert.on_button("Allow" if allowed else "Don’t Allow"))
+        else:
+            alert.on_button(text)
 
     def _open_page(self, page: str, sheet: str, url: str) -> None:
         if self._settings is None:
-            width, height = min(760, self.points[0] - 40), min(600, self.points[1] - 90)
-            x, y = (self.points[0] - width) / 2 + 40, 60.0
-            self._settings = SettingsWindow(
-                "settings", (x, y, x + width, y + height), generation=self.macos.generation, model=self.model,
-                ask=self._ask, close=self.quit_settings,
-            )  # fmt: skip
+            self._settings = self._new_settings()
         self._sheet = None
         self._settings.url = url
-        self._settings.go(page, sheet)
+        self._settings.go(page, sheet, top=self.variations.get("page") == "top")
+        if self._foreign is not None:
+            self._foreign.behind = True
         self._key = self._settings
         self._paint()
         self._watch_model()
         self.journal.write("settings-drawn", page=page, sheet=sheet)
+        if self.variations.get("front") == "other-window" and page != "general" and "front" not in self._happened:
+            self._happened.add("front")
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().call_later(0.1, self._cover)
+
+    def _new_settings(self) -> SettingsWindow | PreferencesWindow:
+        width, height = min(760, self.points[0] - 40), min(600, self.points[1] - 90)
+        x, y = (self.points[0] - width) / 2 + 40, 60.0
+        named = self._listed.named if self._listed is not None else lambda item: item.app_name
+        if self.macos.generation >= 13:
+            return SettingsWindow(
+                "settings", (x, y, x + width, y + height), generation=self.macos.generation, model=self._listed,
+                ask=self._ask, close=self.quit_settings, named=named,
+            )  # fmt: skip
+        return PreferencesWindow(
+            "preferences", (x, y, x + min(width, 700), y + min(height, 560)), model=self._listed, ask=self._ask,
+            close=self.quit_settings, named=named, locked=self.variations.get("lock") != "open",
+        )  # fmt: skip
+
+    def _cover(self) -> None:
+        """Another app's window comes up before Settings and leaves only its left edge in sight."""
+        if self._settings is None:
+            return
+        x0, y0, x1, y1 = self._settings.box
+        self._foreign = ForeignWindow("foreign", (x0 + 60, y0 - 20, min(x1 + 60, self.points[0] - 10), y1 + 20))
+        self._key = self._foreign
+        self._paint()
+        self.journal.write("foreign-window")
 
     def _ask(self, pane: str, then: Callable[[], None]) -> None:
-        settings, model = self._settings, self.model
-        if settings is None or model is None:
+        settings = self._settings
+        if settings is None or self.model is None:
+            return
+
+        def done(allowed: bool) -> None:  # noqa: FBT001 - the answer itself
+            if allowed:
+                then()
+
+        self._authenticate(settings.box, pane, done)
+
+    def _authenticate(self, parent: Box, pane: str, then: Callable[[bool], None]) -> None:
+        model = self.model
+        if model is None:
             return
 
         def done(allowed: bool) -> None:  # noqa: FBT001 - the answer itself
             self._sheet = None
-            self._key = self._settings
-            if allowed:
-                then()
+            self._key = self._front()
+            then(allowed)
 
-        self._sheet = PasswordSheet.over(
-            settings.box,
+        usual = "user-sheet" if self.macos.generation >= 26 or self.macos.generation <= 12 else "sheet"
+        sheet = PasswordSheet.over(
+            parent,
+            screen=self.points,
             pane=pane,
             user=self.user,
-            with_user=self.macos.generation >= 26,
+            form=self.variations.get("password") or usual,
+            unlock=self.macos.generation <= 12,
             check=model.check_password,
             done=done,
         )
-        self._key = self._sheet
+        self._sheet = self._key = sheet
         self.journal.write("password-asked", pane=pane)
+        self._somebody("escape", lambda: done(False) if self._sheet is sheet else None)  # noqa: FBT003 - the answer
 
     def _watch_model(self) -> None:
         """While Settings is open, draw again when the guest's extensions change behind it."""
@@ -349,12 +422,15 @@ class Desktop:
         again()
 
     def _stack(self) -> list[Window]:
+        """From the back to the front; alerts float above all."""
+        foreign = self._foreign
         below: list[Window | None] = [self._settings, self._sheet]
+        below = [foreign, *below] if foreign is not None and foreign.behind else [*below, foreign]
         return [window for window in below if window is not None] + list(self._alerts.values())
 
     def _paint(self) -> None:
         if self.stage in (Stage.OFF, Stage.BOOT):
-            image = self._boot_screen()
+            image = backdrop.boot_screen(on=self.stage is Stage.BOOT)
         else:
             if self._base is None:
                 self._base = self._background()
@@ -387,65 +463,13 @@ class Desktop:
         for listener in tuple(self._listeners):
             listener(region)
 
-    def _boot_screen(self) -> Image.Image:
-        image = Image.new("RGB", BOOT_SIZE)
-        if self.stage is Stage.BOOT:
-            canvas = Canvas(image, 1)
-            canvas.circle(512, 330, 34, fill=(200, 200, 200))
-            canvas.box((412, 440, 612, 446), (70, 70, 70), radius=3)
-            canvas.box((412, 440, 500, 446), (220, 220, 220), radius=3)
-        return image
-
     def _background(self) -> Image.Image:
-        width, height = self.points[0] * self.scale, self.points[1] * self.scale
-        top, bottom = (np.array(colour, float) for colour in self.theme.wallpaper)
-        ramp = np.linspace(0, 1, height)[:, None]
-        column = (top * (1 - ramp) + bottom * ramp).astype(np.uint8)
-        image = Image.fromarray(np.ascontiguousarray(np.broadcast_to(column[:, None, :], (height, width, 3))))
-        canvas = Canvas(image, self.scale)
+        image, canvas = backdrop.wallpaper(self.points, self.scale, self.theme)
         if self.stage is Stage.LOGIN:
-            middle = self.points[0] / 2
-            canvas.circle(middle, self.points[1] * 0.62, 32, fill=(210, 210, 214))
-            canvas.text(middle, self.points[1] * 0.62 + 50, self.user, (255, 255, 255), size=14, bold=True, anchor="mm")
-            return image
-        theme = self.theme
-        canvas.box((0, 0, self.points[0], 25), theme.bar)
-        x = 20.0
-        for index, name in enumerate(("Finder", "File", "Edit", "View", "Go", "Window", "Help")):
-            canvas.text(x, 12.5, name, theme.text, size=12.5, bold=index == 0)
-            x += canvas.width(name, 12.5) + 18
-        canvas.text(self.points[0] - 14, 12.5, self._minute, theme.text, size=12.5, anchor="rm")
-        self._note(canvas)
-        side, count = 44, 9
-        left = (self.points[0] - count * (side + 8)) / 2
-        canvas.box(
-            (left - 10, self.points[1] - side - 20, left + count * (side + 8) + 2, self.points[1] - 6),
-            theme.sidebar,
-            radius=16,
-        )
-        for index in range(count):
-            colour = tuple(int(128 + 100 * math.sin(index * 1.7 + part * 2)) for part in range(3))
-            box = (
-                left + index * (side + 8),
-                self.points[1] - side - 14,
-                left + index * (side + 8) + side,
-                self.points[1] - 14,
-            )
-            canvas.box(box, (colour[0], colour[1], colour[2]), radius=10)
+            backdrop.login(canvas, self.points, self.user)
+        else:
+            backdrop.desktop(canvas, self.points, self.theme, self._minute)
         return image
-
-    def _note(self, canvas: Canvas) -> None:
-        """A window of another app, full of text that holds words like "allow" and "open": it must fool nobody."""
-        theme = self.theme
-        x0, y0, x1, y1 = 30.0, 60.0, 330.0, min(420.0, self.points[1] - 120)
-        canvas.box((x0, y0, x1, y1), theme.field, radius=theme.window_radius, outline=theme.line)
-        canvas.text((x0 + x1) / 2, y0 + 16, "Notes", theme.text, size=12.5, bold=True, anchor="mm")
-        y = y0 + 44
-        for line in canvas.wrap(" ".join(_TEXT * 2), x1 - x0 - 30, 12):
-            if y > y1 - 14:
-                break
-            canvas.text(x0 + 15, y, line, theme.text, size=12)
-            y += 17
 
     def _tick(self) -> None:
         """The menu bar's clock: it changes once a minute."""

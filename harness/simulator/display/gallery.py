@@ -14,6 +14,7 @@ from harness.simulator.display.desktop import Desktop
 from harness.simulator.interfaces import Alert, AlertKind, MacOSVersion, PendingExtension, Stage
 
 VERSIONS = {
+    "12": MacOSVersion("12", "12.7.6", "21H1320", "21.6.0"),
     "13": MacOSVersion("13", "13.7.8", "22H730", "22.6.0"),
     "14": MacOSVersion("14", "14.8.1", "23J30", "23.6.0"),
     "15": MacOSVersion("15", "15.6.1", "24G90", "24.6.0"),

@@ -14,6 +14,7 @@ from harness.simulator.interfaces import GuestModel, PendingExtension
 _SIDE = 200.0
 _HEAD = 44.0
 _ROW = 40.0
+_ROWS = 5
 _SIDEBAR = (
     "Wi-Fi",
     "Bluetooth",
@@ -64,6 +65,8 @@ def page_of(url: str, generation: int) -> tuple[str, str]:
             return "login-items", _POINTS.get(point, "")
         if "com.apple.LoginItems-Settings.extension" in url:
             return "login-items", ""
+    elif generation == 12:
+        return "privacy-security" if url.endswith("com.apple.preference.security?General") else "general", ""
     elif "com.apple.preference.security" in url or "com.apple.settings.PrivacySecurity.extension" in url:
         return "privacy-security" if url.endswith(("?Security", ".extension")) else "privacy", ""
     return "general", ""
@@ -77,16 +80,25 @@ class SettingsWindow(Window):
     model: GuestModel | None = None
     ask: Ask = lambda _pane, _then: None
     close: Callable[[], None] = lambda: None
+    named: Callable[[PendingExtension], str] = lambda item: item.app_name
     page: str = "general"
     sheet: str = ""
     offset: float = 0
     url: str = ""
+    first: int = 0
+    """The first row that a sheet shows: it has room for `_ROWS`."""
     _most: float = field(default=0, repr=False)
 
-    def go(self, page: str, sheet: str = "") -> None:
-        """Show a page; Privacy & Security's security part lies below the fold and is scrolled to when asked for."""
+    def go(self, page: str, sheet: str = "", *, top: bool = False) -> None:
+        """Show a page; Privacy & Security's security part lies below the fold and is scrolled to when asked for, unless
+        `top` says that the page stays where pages begin.
+        """
         self.page, self.sheet = page, sheet
         self.offset = 0
+        self.first = 0
+        if top:
+            self.page = {"privacy-security": "privacy"}.get(page, page)
+            return
         if page == "privacy-security":
             self.page, self.offset = "privacy", 10_000
         elif page == "login-items":
@@ -116,7 +128,11 @@ class SettingsWindow(Window):
             self._sheet(canvas, theme)
 
     def scroll(self, lines: int) -> bool:
-        """Turn the wheel: positive is down, 30 points a line."""
+        """Turn the wheel: positive is down, 30 points a line; in a sheet, a row a line."""
+        if self.sheet:
+            most = max(0, len(self._listed()) - _ROWS)
+            was, self.first = self.first, min(max(0, self.first + lines), most)
+            return was != self.first
         before = self.offset
         self.offset = min(max(0.0, self.offset + 30 * lines), self._most)
         return before != self.offset
@@ -207,7 +223,7 @@ class SettingsWindow(Window):
     ) -> float:
         one = len(waiting) == 1
         text = (
-            f"System software from application “{waiting[0].app_name}” was blocked from loading."
+            f"System software from application “{self.named(waiting[0])}” was blocked from loading."
             if one
             else "Some system software requires your attention before it can be used."
         )
@@ -277,8 +293,7 @@ class SettingsWindow(Window):
 
     def _sheet(self, canvas: Canvas, theme: Theme) -> None:
         x0, y0, x1, _ = self.box
-        pending = self.sheet == "pending"
-        rows = [item for item in self._extensions() if (item.waiting if pending else item.kind == self.sheet)]
+        rows = self._listed()[self.first : self.first + _ROWS]
         left, right = x0 + 110, x1 - 110
         top = y0 + 60
         lines = canvas.wrap(
@@ -299,7 +314,7 @@ class SettingsWindow(Window):
         for item in rows:
             canvas.box((left + 20, y, right - 20, y + 46), theme.panel, radius=6)
             canvas.box((left + 30, y + 10, left + 56, y + 36), (90, 130, 200), radius=6)
-            canvas.text(left + 66, y + 16, item.app_name, theme.text, size=12.5)
+            canvas.text(left + 66, y + 16, self.named(item), theme.text, size=12.5)
             canvas.text(left + 66, y + 33, "Extension", theme.faint, size=10.5)
             box = switch(canvas, theme, right - 92, y + 14, on=item.enabled)
             for dot in range(3):
@@ -333,6 +348,11 @@ class SettingsWindow(Window):
     def _extensions(self) -> Sequence[PendingExtension]:
         return self.model.extensions() if self.model is not None else ()
 
+    def _listed(self) -> list[PendingExtension]:
+        """The sheet's rows: those that wait, or all of its kind."""
+        pending = self.sheet == "pending"
+        return [item for item in self._extensions() if (item.waiting if pending else item.kind == self.sheet)]
+
     def _switch(self, item: PendingExtension) -> None:
         self.ask(
             "Login Items", lambda: self._disallow(item.identifier) if item.enabled else self._allow(item.identifier)
@@ -347,7 +367,7 @@ class SettingsWindow(Window):
             self.model.disallow(identifier)
 
     def _open_sheet(self, kind: str) -> None:
-        self.sheet = kind
+        self.sheet, self.first = kind, 0
 
     def _close_sheet(self) -> None:
         self.sheet = ""

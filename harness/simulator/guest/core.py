@@ -50,6 +50,17 @@ BOOT_CHATTER = 40
 CHATTER_SECONDS = 0.8
 """How often some other daemon logs a line."""
 HARDWARE = "VirtualMac2,1"
+_SETTINGS = "x-apple.systempreferences:com.apple"
+
+
+def _settings_page(generation: int, *, elsewhere: bool) -> str:
+    """The URL of the page where network extensions are approved, or of another one."""
+    if elsewhere:
+        return f"{_SETTINGS}.preference.network"
+    if generation >= 15:
+        return f"{_SETTINGS}.ExtensionsPreferences?extensionPointIdentifier=com.apple.system_extension.network_extension.extension-point"
+    return f"{_SETTINGS}.preference.security?{'Security' if generation >= 13 else 'General'}"
+
 
 _DAEMONS = {
     "logd": "/usr/libexec/logd",
@@ -274,6 +285,9 @@ class MacGuest:
         self.console_user = USER
         self.remember("boot_uuid", self.clock.boot_uuid)
         self.display.set_stage(Stage.DESKTOP)
+        wanted = self.settings.variations.get("settings")
+        if wanted != "closed":  # somebody has it open already
+            self.open_settings(_settings_page(self.macos.generation, elsewhere=wanted == "elsewhere"))
 
     # --- the parts' helpers
 
@@ -327,16 +341,21 @@ class MacGuest:
         self.settings_started()
         self.display.open_settings(url)
 
+    @property
+    def settings_name(self) -> str:
+        """What the app is called: System Preferences until macOS 12."""
+        return "System Settings" if self.macos.generation >= 13 else "System Preferences"
+
     def settings_started(self) -> None:
         """System Settings runs, unless it already did; killing its process closes its window."""
-        name = "System Settings"
+        name = self.settings_name
         if not self.processes.named(name):
             process = self.processes.spawn(name, f"/System/Applications/{name}.app/Contents/MacOS/{name}", USER)
             process.on_end = lambda _signal: self.display.quit_settings()
 
     def close_settings(self) -> None:
         """System Settings is told to quit."""
-        for process in self.processes.named("System Settings"):
+        for process in self.processes.named(self.settings_name):
             self.processes.remove(process.pid)
         self.display.quit_settings()
 

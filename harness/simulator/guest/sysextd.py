@@ -502,7 +502,7 @@ class Sysextd:
 
         def pressed(text: str) -> None:
             self._alerts.pop(entry.unique_id, None)
-            if text == "Open System Settings":
+            if text.startswith("Open "):
                 guest.settings_started()
             guest.log.emit(agent, f"Alert dismissed with response {0 if text == 'OK' else 1}",
                            subsystem="com.apple.UserNotificationCenter", category="default")  # fmt: skip
