@@ -19,6 +19,7 @@ from harness.approval.routes import ENABLED, PROMPTS, settings_url
 from harness.errors import EnvironmentFailure, HarnessError, ProductFailure
 from harness.screen import Box, Button, Catalog, Frame, Reader, Screen, Sighting, changed_regions, is_black
 from harness.screen.frames import same, scrolled_by
+from harness.screen.needles import Needles
 from harness.screen.recognise import is_app
 from harness.waiting import Deadline
 
@@ -108,6 +109,7 @@ class Approver:
         guest_open: Opens a Settings URL in the guest.
         quit_settings: Ends System Settings in the guest.
         folder: Where pictures go.
+        needles: Prompts that were answered before; None: every window is read.
         on_prompt_missing: Called by `run` as soon as the prompt is found missing, before anything is touched.
     """
 
@@ -127,6 +129,7 @@ class Approver:
         folder: Path,
         catalog: Catalog | None = None,
         on_prompt_missing: Callable[[], object] | None = None,
+        needles: Needles | None = None,
     ) -> None:
         self.screen = screen
         self.reader = reader
@@ -146,6 +149,7 @@ class Approver:
             extension_kind=extension_kind,
             folder=folder,
             catalog=catalog,
+            needles=needles,
         )
         self._foreign: set[str] = set()
         self._prompt: Sighting | None = None
@@ -169,11 +173,13 @@ class Approver:
         """
         with events.step("wait for prompt", windows=list(kinds)) as step:
             self.reader.warm_up()
+            self.observer.warm_up()
             frame = self.screen.frame(deadline)
             thorough = thorough or self.screen.marked is None
             full_look = time.monotonic() + min(5.0, deadline.remaining / 2) if thorough else float("inf")
             while True:
-                seen = self._ours(self.observer.look(frame, kinds=kinds))
+                frame, seen = self.observer.watch(frame, deadline, kinds=kinds)
+                seen = self._ours(seen)
                 if seen is not None:
                     break
                 over = deadline.expired or (hopeless is not None and hopeless())
@@ -273,6 +279,10 @@ class Approver:
                 elif prompt is not None and prompt.window in PROMPTS:  # seen a moment ago: no need to look again
                     self._act(walk, prompt, deadline)
                 approvable = self._walk(walk, deadline)
+                if approvable:
+                    self.observer.proved()
+                else:
+                    self.observer.disproved(f"not approved: {walk.why}")
                 self.observer.keep(
                     self.screen.frame(Deadline.after(2.0)), "approved" if approvable else "not-approvable"
                 )
@@ -426,6 +436,7 @@ class Approver:
             self.observer.keep(now, f"{seen.window}-{button.role}")
             after = self._gone(now, seen, deadline.sub(EFFECT))
             step.note(effect=after is not None)
+        self.observer.pressed(seen, worked=after is not None)
         if after is not None:
             walk.before = now
         self._progress(walk)
@@ -500,9 +511,12 @@ class Approver:
                 self._gone(before, seen, deadline.sub(EFFECT))
             frame = self.screen.settle(deadline.sub(2.0), quiet=_CALM)
             again = self._ours(self.observer.look(frame, kinds=kinds)) if not same(frame, before, seen.title) else seen
+            self.observer.pressed(seen, worked=again is None)
             if again is None:
+                self.observer.proved()
                 return
             seen = again
+        self.observer.disproved(f"'{role}' did not close it")
         raise HarnessError(f"{seen.window} to go after '{role}'", seen=f"it is still there after {TRIES} clicks")
 
     def _changed(self, before: Frame, box: Box, deadline: Deadline) -> Frame | None:

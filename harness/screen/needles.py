@@ -150,7 +150,7 @@ class Needles:
             if (kinds is not None and window not in kinds) or window in ignore:
                 continue
             for place in _places(needle, frame, regions):
-                score = _compare(needle, frame, place)
+                score = _compare(needle, frame, place) if _within(needle, place, regions) else None
                 if score is not None:
                     return Found(_sighting(needle, frame, place, score), key, place, score)
                 if time.monotonic() > until:
@@ -349,6 +349,13 @@ def _places(needle: _Needle, frame: Frame, regions: Sequence[Box]) -> Iterator[B
             place = _exactly(needle, frame, x, y)
             if place is not None and place != learned:
                 yield place
+
+
+def _within(needle: _Needle, place: Box, regions: Sequence[Box]) -> bool:
+    """Whether its title and each button are where the frame has changed: what stood there before is not looked for."""
+    parts = [needle.stored.title, *(button.box for button in needle.stored.buttons)]
+    moved = [_moved(Box(*part), place.x0, place.y0) for part in parts]
+    return all(any(part.overlaps(region) for region in regions) for part in moved)
 
 
 def _coarse(needle: _Needle, frame: Frame, search: Box) -> list[tuple[int, int]]:
