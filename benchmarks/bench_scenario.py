@@ -30,7 +30,9 @@ def main() -> int:
     with scratch_folder() as scratch:
         for macos in ("13", "14", "15", "26"):
             # A reader without a memory sees every window for the first time.
-            fresh = run_scenario(SCENARIO, macos, {}, scratch, SYSEXT_REMEMBER_READINGS="false")
+            fresh = run_scenario(
+                SCENARIO, macos, {}, scratch, SYSEXT_REMEMBER_READINGS="false", SYSEXT_SCREEN__NEEDLES="false"
+            )
             outcome = run_scenario(SCENARIO, macos, REAL, scratch)
             ratios.append(outcome.wall / outcome.delays)
             reactions["first sight"].append(_reaction(fresh, macos))

@@ -13,6 +13,7 @@ from harness.approval import Approval, Approver
 from harness.apps.activation import ENABLED, WAITING, Activation
 from harness.errors import HarnessError, ProductFailure
 from harness.screen import Sighting
+from harness.screen.needles import Needles
 from harness.session.mac import Mac
 from harness.waiting import Deadline
 
@@ -56,6 +57,7 @@ class ApprovalSteps:
             guest_open=mac.open_url,
             quit_settings=mac.quit_settings,
             folder=mac.case.folder.frames,
+            needles=_needles(mac),
         )
 
     @property
@@ -205,3 +207,11 @@ class ApprovalSteps:
             activation.wait_until_requested(Deadline(5))
             return activation.spec.exits
         return False
+
+
+def _needles(mac: Mac) -> Needles | None:
+    """What was learned on Macs of the same provider (a simulated one teaches nothing about real ones) and build."""
+    if not mac.settings.screen.needles:
+        return None
+    origin = f"{mac.settings.provider}-{mac.build or mac.macos}"
+    return Needles(mac.settings.cache_dir / "needles", origin=origin, app_name=mac.app.name)

@@ -74,6 +74,7 @@ class Mac:
         self.release = release
         self.name = machine.name
         self.macos = case.macos
+        self.build = ""  # known once it is up: "24G90"
         self.guest = Guest(machine.ssh_endpoint, settings.guest, name=machine.name, folder=machine.folder)
         self.oracle = Oracle(self.guest, app)
         self.installed: Installed | None = None
@@ -115,6 +116,7 @@ class Mac:
             self._log.start()
             self.guest.wait_ready(deadline)
             system = self.guest.system(deadline)
+            self.build = system.build
             step.note(
                 product=system.product_version, build=system.build, sip=system.sip, boot_session=system.boot_session
             )
