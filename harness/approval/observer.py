@@ -315,6 +315,8 @@ class Observer:
             text=seen.text,
             rung=rung,
             region=list(region),
+            box=list(seen.box),
+            buttons=[[button.text, button.role, *button.box] for button in seen.buttons[:16]],
             cost=round(time.monotonic() - started, 3),
             why=seen.why,
             advice=[seen.advice.text, *seen.advice.centre] if seen.advice else None,

@@ -7,6 +7,7 @@ the place of one that was not written yet. Its own thread compares, encodes and 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import sys
@@ -213,7 +214,7 @@ class ScreenRecorder:
         self._unsubscribe.clear()
         with self._wake:
             if self._held is not None:
-                self._enqueue(self._held)
+                self._enqueue(_Picture(self._held.frame, _around(self._held.boxes)))
                 self._held = None
             self._closing = True
             self._wake.notify_all()
@@ -225,7 +226,7 @@ class ScreenRecorder:
         with self._wake:
             self._typing.pop(step, None)
             if not self._typing and self._held is not None and not self._closing:
-                self._enqueue(self._held)
+                self._enqueue(_Picture(self._held.frame, _around(self._held.boxes)))
                 self._held = None
 
     def _enqueue(self, picture: _Picture) -> None:
@@ -501,6 +502,11 @@ def _joined(one: _Picture | None, later: _Picture) -> _Picture:
         return _Picture(later.frame, None)
     boxes = tuple(dict.fromkeys((*one.boxes, *later.boxes)))
     return _Picture(later.frame, boxes if len(boxes) <= 4 * _MOST_BOXES else None)
+
+
+def _around(boxes: tuple[Box, ...] | None) -> tuple[Box, ...] | None:
+    """One box instead of one for each key that was struck."""
+    return (functools.reduce(Box.union, boxes),) if boxes else boxes
 
 
 def _tiles_under(boxes: list[Box], width: int, height: int) -> list[int]:
