@@ -422,6 +422,8 @@ def _from_text(value: str, dotted: str, name: str) -> Any:
     origin = typing.get_origin(field.annotation)
     if origin is list:
         return [part.strip() for part in value.split(",") if part.strip()]
+    if origin is Literal and value.lstrip("-").isdigit() and int(value) in typing.get_args(field.annotation):
+        return int(value)  # pydantic takes a number of a choice only as a number
     if origin is dict:
         raise UsageError(
             f"{name} to be set in sysext.toml",
