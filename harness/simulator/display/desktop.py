@@ -187,10 +187,12 @@ class Desktop:
                     self._sheet is not None and window is self._settings
                 ):  # the window below a sheet takes no clicks
                     self._pressed = window.press(px, py)
-                self._paint()
+            # Before it is painted: that takes a tenth of a second on a large display, and a click is timed by this line.
             self.journal.write(
                 "click", x=x, y=y, hit=f"{window.kind}/{self._pressed.text}" if window and self._pressed else None
             )
+            if window is not None:
+                self._paint()
         if released & 1 and self._pressed is not None:
             control, self._pressed = self._pressed, None
             if window is not None and control.hit(px, py):
