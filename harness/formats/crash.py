@@ -193,6 +193,8 @@ def _text(text: str) -> CrashReport | None:
         fields.setdefault(match.group(1).strip(), match.group(2)[:1000].strip())
     if "Process" not in fields or not {"Exception Type", "Date/Time", "Identifier"} & fields.keys():
         return None
+    if "Violation" in fields:  # the sandbox's report of a denied operation has the same head
+        return None
     named = _NAMED.match(fields["Process"])
     identifier = fields.get("Identifier", "")
     process = named.group(1) if named else fields["Process"]

@@ -124,7 +124,7 @@ def frames_of_text(text: str) -> tuple[str, tuple[Frame, ...]]:
     """The same of the old text: the block `Thread N Crashed:`, or a post's bare frames."""
     match = _THREAD.search(text)
     name = match.group(2).strip().removeprefix("Dispatch queue:").strip() if match else ""
-    found = []
+    found: list[Frame] = []
     for line in text[match.end() if match else 0 :][:40_000].split("\n"):
         frame = _FRAME.match(line)
         if frame is None:
@@ -139,7 +139,7 @@ def frames_of_text(text: str) -> tuple[str, tuple[Frame, ...]]:
 
 def images_of_text(text: str) -> tuple[Image, ...]:
     """The binary images of the old text, in its order (the executable is usually the first)."""
-    found = []
+    found: list[Image] = []
     place = text.find("Binary Images:")
     for match in _IMAGE.finditer(text, max(0, place)):
         name, uuid, path = match.groups()

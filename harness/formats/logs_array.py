@@ -17,8 +17,8 @@ from harness.formats.logs import LogRecord, _from_json
 
 MAX_OBJECT: Final = 8 * 1024 * 1024
 """Bytes of one object; a larger one is not decoded."""
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}]')
-_ESCAPED_OPEN = re.compile(rb'"(?:[^"\\]|\\.)*\Z')
+# A string that does not end in its line ends with it, so that no quote is looked at twice.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}]', re.DOTALL)
 _MANDIANT = frozenset(("log_type", "event_type", "process_uuid", "library", "boot_uuid", "timezone_name"))
 
 
