@@ -245,10 +245,7 @@ class VncScreen:
 
     def _send(self, message: bytes) -> None:
         self._reader.watch()
-        try:
-            self._reader.send(self._connected(), message)
-        except OSError as error:
-            raise ScreenError(f"the VNC connection of {self.name} to hold", seen=str(error)) from error
+        self._reader.send(self._connected(), message)
 
     def _connected(self) -> Connection:
         front, reader = self._front, self._reader
@@ -263,10 +260,8 @@ class VncScreen:
         if reader.closed.is_set():
             return ScreenError(f"the screen of {self.name} to be open", seen="it was closed")
         error = reader.error
-        if isinstance(error, ScreenError):
-            return ScreenError(f"the screen of {self.name} ({self.host}:{self.port})", seen=f"{seen}; {error}")
+        what = f"{seen}; {error.expected}: {error.seen}" if isinstance(error, ScreenError) else f"{seen}; {error!r}"
+        hint = error.hint if isinstance(error, ScreenError) else ""
         return ScreenError(
-            f"the screen of {self.name} ({self.host}:{self.port})",
-            seen=f"{seen}; {type(error).__name__}: {error}" if error else seen,
-            hint="does `tart run` with --vnc-experimental still run?",
+            f"the screen of {self.name} ({self.host}:{self.port})", seen=what if error else seen, hint=hint
         )

@@ -9,7 +9,7 @@ import select
 import socket
 from collections.abc import Callable
 
-from harness.screen.errors import ScreenError
+from harness.screen.errors import ConnectionLost, ScreenError
 from harness.waiting import Deadline
 
 SILENCE = 15.0
@@ -29,8 +29,8 @@ class Stream:
         stopped: Asked after such an end: True breaks off also in the middle of a message.
 
     Raises:
+        ConnectionLost: The connection broke.
         ScreenError: The server fell silent, or is too slow, in the middle of a message.
-        OSError: The connection broke.
     """
 
     def __init__(
@@ -101,7 +101,10 @@ class Stream:
 
     def send(self, message: bytes) -> None:
         """Send one client message."""
-        self.socket.sendall(message)
+        try:
+            self.socket.sendall(message)
+        except OSError as error:
+            raise ConnectionLost("the VNC server to listen", seen=f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         """Close the socket."""
@@ -112,7 +115,7 @@ class Stream:
         # Polled before reading, for the socket's own time-out belongs to those who send.
         while not self._alone.poll(max(1, int(min(0.25, silence.remaining) * 1000))):
             if self._stopped():
-                raise ConnectionAbortedError("the screen was closed")
+                raise ConnectionLost("the VNC connection to hold", seen="the screen was closed")
             if silence.expired:
                 break
         if self._deadline.expired:
@@ -124,7 +127,10 @@ class Stream:
         raise ScreenError("the VNC server to go on", seen=seen)
 
     def _received(self, target: memoryview) -> int:
-        received = self.socket.recv_into(target)
+        try:
+            received = self.socket.recv_into(target)
+        except OSError as error:
+            raise ConnectionLost("the VNC connection to hold", seen=f"{type(error).__name__}: {error}") from error
         if not received:
-            raise ConnectionResetError("the VNC server closed the connection")
+            raise ConnectionLost("the VNC connection to hold", seen="the server closed it")
         return received

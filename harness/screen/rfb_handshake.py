@@ -64,8 +64,8 @@ def shake_hands(stream: Stream, who: Credentials) -> Hello:
     Raises:
         AuthenticationFailed: See there.
         Refused: See there.
+        ConnectionLost: See there.
         ScreenError: This is no RFB, or beyond the bounds.
-        OSError: The connection broke.
     """
     version = _agree_on_version(stream)
     security = _authenticate(stream, version, who)
@@ -144,6 +144,6 @@ def _reason(stream: Stream) -> str:
     try:
         (length,) = struct.unpack(">I", stream.read(4))
         text = stream.read(min(length, MAX_REASON)).decode("utf-8", "replace").strip()
-    except (OSError, ScreenError):
+    except ScreenError:
         text = ""
     return text or "no reason given"

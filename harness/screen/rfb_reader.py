@@ -102,7 +102,7 @@ class Reader:
         """Send a message from any thread.
 
         Raises:
-            OSError: The connection broke.
+            ConnectionLost: See there.
         """
         with self._sending:
             connection.send(message)
@@ -137,10 +137,10 @@ class Reader:
             began = time.monotonic()
             try:
                 connection = self._connect(self._wake_read, self.closed.is_set)
-            except (OSError, ScreenError, struct.error, MemoryError) as error:
+            except (ScreenError, OSError, MemoryError) as error:
                 refusals = refusals + 1 if isinstance(error, Refused) else 0
                 fatal = isinstance(error, AuthenticationFailed) or refusals >= REFUSALS
-                if type(error) is not type(self.error) and not self.closed.is_set():
+                if str(error) != str(self.error) and not self.closed.is_set():
                     self._log.event("screen-unreachable", machine=self._name, reason=_words(error))
                 with self._front.news:
                     self.error, self.fatal = error, fatal
@@ -164,7 +164,7 @@ class Reader:
                 self.connection = connection
                 self._front.news.notify_all()
             self._serve(connection)
-        except (OSError, ScreenError, struct.error, MemoryError) as error:
+        except (ScreenError, OSError, MemoryError) as error:
             self.error = error
             reason = _words(error)
         finally:

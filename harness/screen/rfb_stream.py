@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.screen.errors import ConnectionLost
 from harness.screen.frames import Box
 from harness.screen.rfb_bytes import SILENCE, Stream
 from harness.screen.rfb_encodings import (
@@ -80,9 +81,9 @@ class Connection:
 
     Raises:
         ScreenError: Anything that is not as RFC 6143 says, or beyond the bounds.
+        ConnectionLost: See there.
         AuthenticationFailed: See there.
         Refused: See there.
-        OSError: The connection broke.
     """
 
     def __init__(
@@ -98,7 +99,14 @@ class Connection:
         stopped: Callable[[], bool] | None = None,
     ) -> None:
         deadline = Deadline.after(timeout)
-        self.socket = socket.create_connection((host, port), timeout=max(0.1, deadline.remaining))
+        try:
+            self.socket = socket.create_connection((host, port), timeout=max(0.1, deadline.remaining))
+        except OSError as error:
+            raise ConnectionLost(
+                f"a VNC server at {host}:{port}",
+                seen=f"{type(error).__name__}: {error}",
+                hint="does `tart run` with --vnc-experimental still run?",
+            ) from error
         try:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.settimeout(SILENCE)

@@ -61,7 +61,7 @@ def answer_apple(generator: int, prime: bytes, server_key: bytes, user: str, pas
         raise ScreenError("sound Diffie-Hellman parameters", seen="ones that would give the password away")
     fields = b""
     for what, text in (("user", user), ("password", password)):
-        raw = text.encode() + b"\0"
+        raw = text.encode("utf-8", "surrogatepass") + b"\0"
         if len(raw) > _FIELD:
             raise ScreenError(f"a {what} of at most {_FIELD - 1} bytes for Apple's Screen Sharing", seen="a longer one")
         fields += raw + secrets.token_bytes(_FIELD - len(raw))
