@@ -14,6 +14,7 @@ from harness import events
 from harness.config import Settings
 from harness.errors import SysextError, Verdict, verdict_of
 from harness.evidence import CaseFolder
+from harness.evidence.film import film_failure, seal_recordings
 from harness.reports.result import CaseResult
 
 
@@ -93,7 +94,7 @@ class Case:
 
     def close(self) -> CaseResult:
         """Write `result.json` and close the stream; a full host disk loses the file, not the result. Without
-        `evidence.keep_passing` the frames and the streamed log of a pass are dropped, unless it is flaky or evidence was
+        `evidence.keep_passing` frames, recording and the streamed log of a pass are dropped, unless it is flaky or evidence was
         collected (whose manifest speaks of them).
         """
         result = self.result()
@@ -104,15 +105,25 @@ class Case:
             result.write(self.folder.path)
         except OSError as error:
             self.log.event("degraded", what="result.json could not be written", reason=str(error))
+        self._film(failed=result.failed)
         self.log.close()
         return result
 
+    def _film(self, *, failed: bool) -> None:
+        """After the result is safe: a short film of a failure; the recording into the manifest."""
+        with events.use(self.log):
+            clips = film_failure(self.folder, most_mb=self.settings.evidence.clip_mb) if failed else []
+            seal_recordings(self.folder, clips)
+
     def _drop(self) -> None:
-        shutil.rmtree(self.folder.frames, ignore_errors=True)
+        for folder in (self.folder.frames, *self.folder.recordings()):
+            shutil.rmtree(folder, ignore_errors=True)
         for path in self.folder.path.glob("log-stream.*"):
             with contextlib.suppress(OSError):
                 path.unlink()
-        self.log.event("dropped", what="frames and log stream of a scenario that passed (evidence.keep_passing is off)")
+        self.log.event(
+            "dropped", what="frames, recording and log stream of a scenario that passed (evidence.keep_passing is off)"
+        )
 
 
 def slug(words: Sequence[str]) -> str:
