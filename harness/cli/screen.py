@@ -74,8 +74,8 @@ def read(images: tuple[Path, ...], form: str, app_name: str | None, pages: tuple
             _tell(path, seen)
     if form == "json":
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-    for error in bad:
-        click.echo(f"sysext: {error}", err=True)
+    for problem in bad:
+        click.echo(f"sysext: {problem}", err=True)
     if bad:
         raise click.exceptions.Exit(2)
 

@@ -4,8 +4,9 @@ from harness.screen.catalog import Catalog, default_catalog, load_catalog
 from harness.screen.errors import ScreenError, UnsupportedCharacter
 from harness.screen.frames import Box, Frame, Screen, Watcher, changed_regions, is_black, save_png
 from harness.screen.ocr import RapidReader, Reader, TextLine
-from harness.screen.recognise import Button, Sighting, recognise
+from harness.screen.recognise import recognise
 from harness.screen.rfb import VncScreen
+from harness.screen.sighting import Button, Sighting
 
 __all__ = [
     "Box",

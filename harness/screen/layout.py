@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from harness.screen.catalog import Phrase
 from harness.screen.frames import Box
-from harness.screen.ocr import TextLine, squash
+from harness.screen.ocr import TextLine
+from harness.screen.phrases import Phrase
+from harness.screen.text import squash
 
 _OPENING = "\"“”„«‘'"
 
@@ -26,10 +27,19 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Match:
-    """Where a phrase was found. `holes`: what stood in its holes, as read, joined over lines by blanks."""
+    """Where a phrase was found.
+
+    Attributes:
+        lines: The lines that it covers.
+        holes: What stood in its holes, as read, joined over lines by blanks.
+        mistakes: Wrong letters in it.
+        alone: No full line stands before it in its paragraph, nothing after it on its last line: a title, not a part of prose.
+    """
 
     lines: tuple[TextLine, ...]
     holes: dict[str, str]
+    mistakes: int = 0
+    alone: bool = True
 
     @property
     def box(self) -> Box:
@@ -72,45 +82,58 @@ def paragraphs(lines: Sequence[TextLine]) -> list[Paragraph]:
 
 def find(phrase: Phrase, paragraph: Paragraph) -> Match | None:
     """Find a phrase that begins at the beginning of a line. Of several beginnings one with a quotation mark wins (a name
-    in quotes that wraps), else the latest.
+    in quotes that wraps), else the one with the fewest wrong letters, else the latest.
     """
-    starts = [squash(line.text) for line in paragraph.lines]
+    parts = [squash(line.text) for line in paragraph.lines]
+    if not phrase.possible_in("".join(parts)):
+        return None
     best: Match | None = None
-    for index in range(len(starts)):
-        text = "".join(starts[index:])
-        match = phrase.pattern.match(text)
-        if match is None:
+    for index in range(len(parts)):
+        found = phrase.match("".join(parts[index:]))
+        if found is None:
             continue
         covered: list[TextLine] = []
         position = 0
-        for line, part in zip(paragraph.lines[index:], starts[index:], strict=True):
-            if position < match.end():
+        after = 0
+        for line, part in zip(paragraph.lines[index:], parts[index:], strict=True):
+            if position < found.end:
                 covered.append(line)
+                after = position + len(part) - found.end
             position += len(part)
-        holes = {
-            name: _as_read(paragraph.lines[index:], match.start(name), match.end(name)) for name in match.groupdict()
-        }
-        found = Match(tuple(covered), holes)
-        if paragraph.lines[index].text[:1] in _OPENING and phrase.text.startswith("{"):
-            return found
-        best = found
+        holes = {name: _as_read(paragraph.lines[index:], start, end) for name, (start, end) in found.holes.items()}
+        quoted = paragraph.lines[index].text[:1] in _OPENING
+        # Prose fills its lines; what stands above a title (letters of an icon, the name of who asks) is shorter than it.
+        before = max((line.box.width for line in paragraph.lines[:index]), default=0)
+        first = before < 0.8 * max(line.box.width for line in covered)
+        match = Match(tuple(covered), holes, found.mistakes, after <= 2 and (first or quoted))
+        if quoted and phrase.begins_with_hole:
+            return match
+        if best is None or match.mistakes <= best.mistakes:
+            best = match
     return best
 
 
-def find_any(phrases: Sequence[Phrase], groups: Sequence[Paragraph]) -> Match | None:
-    """The first of the phrases that is in one of the paragraphs."""
+def find_any(phrases: Sequence[Phrase], groups: Sequence[Paragraph], *, alone: bool = False) -> Match | None:
+    """The phrase that is in one of the paragraphs with the fewest wrong letters; of equals the first. `alone`: only where it
+    is a title (see `Match`).
+    """
+    best: Match | None = None
     for phrase in phrases:
         for group in groups:
             match = find(phrase, group)
-            if match is not None:
+            if match is None or (alone and not match.alone):
+                continue
+            if not match.mistakes:
                 return match
-    return None
+            if best is None or match.mistakes < best.mistakes:
+                best = match
+    return best
 
 
 def contains(phrases: Sequence[Phrase], lines: Sequence[TextLine]) -> bool:
     """Whether one of the phrases stands anywhere in the lines, read one after the other."""
     text = "".join(squash(line.text) for line in lines)
-    return any(phrase.pattern.search(text) for phrase in phrases)
+    return any(phrase.search(text) is not None for phrase in phrases)
 
 
 def _as_read(lines: Sequence[TextLine], start: int, end: int) -> str:

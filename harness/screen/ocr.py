@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-import unicodedata
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,9 @@ from numpy.typing import NDArray
 from harness import events
 from harness.screen.frames import Box, Frame, Pixels
 from harness.screen.remembered import Remembered
+from harness.screen.text import alike, normalise, squash
+
+__all__ = ["LONGEST", "RapidReader", "Reader", "TextLine", "alike", "normalise", "squash"]
 
 LONGEST = 1600
 """Longer sides are scaled down to it: text of 1x points stays readable, and a 2x full frame fits."""
@@ -165,40 +167,3 @@ def _make_engine() -> Any:
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         }
     )
-
-
-_QUOTES = dict.fromkeys(map(ord, '"“”„‟«»‹›〝〞＂'), None)
-_APOSTROPHES = dict.fromkeys(map(ord, "’‘‛′´`ʼ"), "'")
-_DROPPED = frozenset("\u200b\u200e\u200f\ufeff\u2060")
-
-
-def normalise(text: str) -> str:
-    """Text as it is compared: NFKC, case folded, one kind of apostrophe, no quotation marks, single blanks."""
-    folded = unicodedata.normalize("NFKC", text).casefold().translate(_APOSTROPHES).translate(_QUOTES)
-    return " ".join("".join(character for character in folded if character not in _DROPPED).split())
-
-
-def squash(text: str) -> str:
-    """`normalise` without any blanks: readers lose and invent them."""
-    return normalise(text).replace(" ", "")
-
-
-def alike(read: str, wanted: str) -> bool:
-    """Whether a whole read text is the wanted one: equal when squashed; one wrong letter is let pass from eight on.
-
-    "allow" is never "don't allow", whatever the reader makes of blanks and apostrophes.
-    """
-    one, other = squash(read).rstrip("."), squash(wanted).rstrip(".")  # how many dots "…" has is anybody's guess
-    if one == other:
-        return True
-    return len(other) >= 8 and abs(len(one) - len(other)) <= 1 and _distance_at_most_one(one, other)
-
-
-def _distance_at_most_one(one: str, other: str) -> bool:
-    if len(one) > len(other):
-        one, other = other, one
-    for index, character in enumerate(one):
-        if character != other[index]:
-            rest = one[index + 1 :] if len(one) == len(other) else one[index:]
-            return rest == other[index + 1 :]
-    return True

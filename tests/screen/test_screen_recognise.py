@@ -40,8 +40,14 @@ def line(text: str, centre: int, y: int) -> TextLine:
     return TextLine(text, Box(centre - half, y, centre + half, y + 16), 1.0)
 
 
-def see(*lines: TextLine, app_name: str | None = None) -> Sighting:
-    return recognise(Frame(np.full((600, 900, 3), 230, np.uint8), 0, 0.0), Script(*lines), app_name=app_name)
+def see(*lines: TextLine, app_name: str | None = None, buttons: bool = True) -> Sighting:
+    """What is made of lines; the short ones stand on bodies of their own colour, as buttons do."""
+    pixels = np.full((600, 900, 3), 230, np.uint8)
+    for each in lines:
+        if buttons and len(each.text) <= 20:
+            box = each.box.padded(8, (900, 600))
+            pixels[box.y0 + 3 : box.y1 - 3, box.x0 : box.x1] = 205
+    return recognise(Frame(pixels, 0, 0.0), Script(*lines), app_name=app_name)
 
 
 PROXY = (
