@@ -113,7 +113,7 @@ class PyAutoGuiDriver:
             raise ScreenError(
                 "a picture of this machine's display",
                 seen=f"{type(error).__name__}: {error}",
-                hint=f"{INSTALL} (it brings mss); or on Linux `apt install scrot`",
+                hint=f"{INSTALL} (it brings mss); or on Linux scrot, with XDG_SESSION_TYPE=x11",
             ) from error
         if self._last is None or not np.array_equal(picture, self._last):
             self._last = picture

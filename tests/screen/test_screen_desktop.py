@@ -1,0 +1,600 @@
+"""This machine's own display as a screen: on a real X display with a real program in front of it, and with a driver of the
+tests' own for what no X display has (points of several pixels, rights that were not granted).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import string
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import events
+from harness.errors import EnvironmentFailure, UsageError, Verdict, WaitTimeout, verdict_of
+from harness.screen import ScreenError, UnsupportedCharacter, desktop, desktop_driver
+from harness.screen.desktop import DesktopScreen
+from harness.screen.desktop_driver import FailSafe, PermissionMissing
+from harness.screen.frames import Box
+from harness.waiting import Deadline, wait_until
+
+APP, PASSWORD = "Mitmproxy Redirector", "Tr0ub4dor&3"
+HERE = Path(__file__).parent
+
+
+# --- a driver of our own
+
+
+class Driver:
+    """A display of 400×300 points, `scale` pixels each."""
+
+    def __init__(self, scale: int = 1) -> None:
+        self.scale = scale
+        self.picture = np.full((300 * scale, 400 * scale, 3), 90, np.uint8)
+        self.at = (50, 50)
+        self.did: list[object] = []
+        self.stuck = 0
+        self.looks = self.acts = True
+        self.broken: Exception | None = None
+        self.grabs = 0
+        self.closed = False
+
+    def paint(self, box: Box, level: int) -> None:
+        picture = self.picture.copy()
+        picture[box.y0 : box.y1, box.x0 : box.x1] = level
+        self.picture = picture
+
+    def grab(self):
+        self.grabs += 1
+        if self.broken is not None:
+            raise self.broken
+        return self.picture
+
+    def size(self) -> tuple[int, int]:
+        return 400, 300
+
+    def position(self) -> tuple[int, int]:
+        return self.at
+
+    def move(self, x: int, y: int) -> None:
+        if self.stuck:
+            self.stuck -= 1
+            return
+        self.at = (x, y)
+
+    def button(self, *, down: bool) -> None:
+        self.did.append(("down" if down else "up", *self.at))
+
+    def scroll(self, lines: int) -> None:
+        self.did.append(("scroll", lines, *self.at))
+
+    def key(self, name: str, *, down: bool) -> None:
+        self.did.append(f"{'+' if down else '-'}{name}")
+
+    def may_look(self) -> bool | None:
+        return self.looks
+
+    def may_act(self) -> bool | None:
+        return self.acts
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def driver() -> Driver:
+    return Driver()
+
+
+@pytest.fixture
+def screen(driver: Driver) -> Iterator[DesktopScreen]:
+    with DesktopScreen(name="own", driver=driver) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("scale", "pixel", "point"), [(1, (120, 80), (120, 80)), (2, (121, 81), (60, 40)), (3, (399, 6), (133, 2))]
+)
+def test_a_click_given_in_pixels_of_the_frame_lands_on_their_point(scale, pixel, point):
+    driver = Driver(scale)
+    with DesktopScreen(driver=driver) as screen:
+        assert screen.scale == (scale, scale)
+        screen.click(*pixel)
+    assert driver.did == [("down", *point), ("up", *point)]
+    assert driver.at == (398, 150)  # out of the way, and in no corner
+
+
+def test_no_target_is_in_a_corner_where_the_fail_safe_is(driver, screen):
+    screen.click(0, 0)
+    screen.click(399, 299)
+    screen.click(100_000, -5)
+    assert [entry[1:] for entry in driver.did[::2]] == [(1, 1), (398, 298), (398, 1)]
+
+
+def test_frames_count_changes_and_are_the_same_while_nothing_differs(driver, screen):
+    first = screen.frame(Deadline(1))
+    driver.picture = driver.picture.copy()
+    assert screen.frame(Deadline(1), fresh=True) is first
+    driver.paint(Box(10, 10, 20, 20), 200)
+    later = screen.frame(Deadline(1))
+    assert (first.serial, later.serial) == (0, 1)
+    assert first.pixels[15, 15, 0] == 90
+    assert not later.pixels.flags.writeable
+    screen.mark()
+    assert screen.marked is later
+
+
+def test_a_change_is_waited_for(driver, screen):
+    first = screen.frame(Deadline(1))
+    assert screen.wait_for_change(None, Deadline(0)) is first
+    assert screen.wait_for_change(first, Deadline(0.2)) is None
+    threading.Timer(0.1, driver.paint, (Box(0, 0, 5, 5), 1)).start()
+    later = screen.wait_for_change(first, Deadline(30))
+    assert later is not None
+    assert later.serial == 1
+
+
+def test_a_display_that_changes_elsewhere_is_still_where_it_matters(driver, screen):
+    count = 0
+    grab = driver.grab
+
+    def flicker():
+        nonlocal count
+        count += 1
+        driver.paint(Box(300, 0, 310, 10), count % 250)
+        return grab()
+
+    driver.grab = flicker
+    settled = screen.settle(Deadline(30), quiet=0.1, region=Box(0, 0, 100, 100))
+    assert settled.serial > 0
+    # Nothing is ever still here: the deadline ends it, with the newest frame.
+    restless = screen.settle(Deadline(0.3), quiet=0.1)
+    assert restless.serial >= settled.serial
+
+
+def test_looks_are_rarer_while_nothing_happens(driver, screen, monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr(desktop, "sleep", waits.append)
+    screen.frame(Deadline(1))
+    screen._pause(10)
+    screen._lively -= desktop.CALM + 1
+    screen._pause(10)
+    screen._lively -= 1000
+    screen._pause(10)
+    screen._pause(0.01)
+    assert waits[0] == desktop.FAST < waits[1] < waits[2] == desktop.SLOW
+    assert waits[3] == 0.01
+
+
+def test_keys_go_down_and_up_in_order_and_shift_is_held(driver, screen):
+    screen.type_text("aB\n?")
+    screen.chord("command", "a")
+    screen.key("escape")
+    assert driver.did == [
+        *("+a", "-a", "+shift", "+b", "-b", "-shift", "+return", "-return", "+shift", "+/", "-/", "-shift"),
+        *("+command", "+a", "-a", "-command", "+escape", "-escape"),
+    ]
+
+
+def test_nothing_is_typed_of_a_text_that_has_no_keys(driver, screen):
+    with pytest.raises(UnsupportedCharacter) as caught:
+        screen.type_text("geheimß", secret=True)
+    assert driver.did == []
+    assert "ß" not in str(caught.value)
+    with pytest.raises(UnsupportedCharacter):
+        screen.chord("command", "hyper")
+    assert driver.did == []
+
+
+def test_a_key_does_not_stay_down_when_something_goes_wrong(driver, screen):
+    key = driver.key
+
+    def fails(name: str, *, down: bool) -> None:
+        key(name, down=down)
+        if name == "a" and down:
+            raise ScreenError("a key", seen="the display went away")
+
+    driver.key = fails
+    with pytest.raises(ScreenError):
+        screen.chord("command", "shift", "a")
+    assert driver.did[-2:] == ["-shift", "-command"]
+
+
+def test_a_secret_is_in_no_event(driver, tmp_path):
+    log = events.EventLog(tmp_path / "run.jsonl")
+    with events.use(log), DesktopScreen(driver=driver) as screen:
+        screen.type_text("Xyzzy-Plugh", secret=True)
+        screen.type_text("told")
+        screen.click(30, 40)
+    log.close()
+    written = (tmp_path / "run.jsonl").read_text()
+    assert "Xyzzy" not in written
+    assert '"text": "told"' in written
+    assert '"name": "click"' in written
+
+
+def test_no_right_to_look_is_said_so(driver):
+    driver.looks = False
+    with DesktopScreen(driver=driver) as screen, pytest.raises(PermissionMissing, match="Screen") as caught:
+        screen.frame(Deadline(1))
+    assert verdict_of(caught.value) is Verdict.ENVIRONMENT_FAILURE
+    assert "wallpaper" in caught.value.hint
+    assert driver.grabs == 0
+
+
+def test_a_black_picture_asks_for_the_right_again(driver, screen, tmp_path):
+    screen.frame(Deadline(1))
+    driver.paint(Box(0, 0, 400, 300), 0)
+    driver.looks = False
+    with pytest.raises(PermissionMissing):
+        screen.frame(Deadline(1))
+
+
+def test_a_black_picture_with_the_right_is_an_event(driver, tmp_path):
+    log, told = events.EventLog(), []
+    log.subscribe(lambda record: told.append(record["name"]) if record["type"] == "event" else None)
+    with events.use(log), DesktopScreen(driver=driver) as screen:
+        screen.frame(Deadline(1))
+        for level in (0, 1, 90, 2):
+            driver.paint(Box(0, 0, 400, 300), level)
+            screen.frame(Deadline(1))
+    assert told.count("black-screen") == 2  # told once for each time that it goes black
+
+
+def test_no_right_to_act_is_said_before_anything_is_done(driver, screen):
+    driver.acts = False
+    for action in (
+        lambda: screen.click(5, 5),
+        lambda: screen.type_text("x"),
+        lambda: screen.key("tab"),
+        lambda: screen.scroll(5, 5, 1),
+    ):
+        with pytest.raises(PermissionMissing, match="act") as caught:
+            action()
+        assert "Accessibility" in caught.value.hint
+    assert driver.did == []
+
+
+def test_a_pointer_that_does_not_go_where_it_is_sent_clicks_nothing(driver, screen, monkeypatch):
+    monkeypatch.setattr(desktop, "_ARRIVE", 0.2)
+    driver.stuck = 10**9
+    with pytest.raises(WaitTimeout, match="pointer") as caught:
+        screen.click(200, 200)
+    assert verdict_of(caught.value) is Verdict.ENVIRONMENT_FAILURE
+    assert "Accessibility" in caught.value.hint
+    assert driver.did == []
+
+
+def test_a_pointer_that_needs_a_second_push_gets_it(driver, screen):
+    driver.stuck = 2
+    screen.click(200, 100)
+    assert driver.did == [("down", 200, 100), ("up", 200, 100)]
+
+
+def test_the_wheel_turns_over_the_pixel(driver, screen):
+    screen.scroll(200, 100, 3)
+    screen.scroll(200, 100, -2)
+    assert driver.did == [("scroll", 3, 200, 100), ("scroll", -2, 200, 100)]
+
+
+def test_whoever_subscribes_is_told_what_changed_until_he_stops(driver, screen):
+    seen: list[tuple[int, tuple[Box, ...]]] = []
+    screen.frame(Deadline(1))
+    stop = screen.subscribe(lambda frame, boxes: seen.append((frame.serial, boxes)))
+    driver.paint(Box(100, 40, 140, 80), 200)
+    wait_until(lambda: len(seen), lambda count: count == 1, what="the first", deadline=Deadline(30))
+    assert seen == [(1, (Box(100, 40, 140, 80),))]
+    stop()
+    stop()
+    driver.paint(Box(0, 0, 9, 9), 1)
+    screen.frame(Deadline(1))
+    again: list[int] = []
+    screen.subscribe(lambda frame, boxes: again.append(frame.serial))
+    driver.paint(Box(0, 0, 9, 9), 2)
+    wait_until(lambda: again, what="the second", deadline=Deadline(30))
+    assert [number for number, _ in seen] == [1]
+
+
+def test_a_subscriber_that_raises_is_dropped_and_told(driver):
+    log, told = events.EventLog(), []
+    log.subscribe(lambda record: told.append(record["name"]) if record["type"] == "event" else None)
+    with events.use(log), DesktopScreen(driver=driver) as screen:
+        screen.frame(Deadline(1))
+        good: list[int] = []
+        screen.subscribe(lambda frame, boxes: 1 / 0)
+        screen.subscribe(lambda frame, boxes: good.append(frame.serial))
+        for level in (1, 2):
+            driver.paint(Box(0, 0, 9, 9), level)
+            wait_until(lambda level=level: good[-1:] == [level], what="a frame", deadline=Deadline(30))
+    assert told.count("subscriber-dropped") == 1
+
+
+def test_a_display_that_fails_is_told_once_and_then_shows_again(driver):
+    log, told = events.EventLog(), []
+    log.subscribe(lambda record: told.append(record["name"]) if record["type"] == "event" else None)
+    with events.use(log), DesktopScreen(driver=driver) as screen:
+        screen.frame(Deadline(1))
+        seen: list[int] = []
+        screen.subscribe(lambda frame, boxes: seen.append(frame.serial))
+        driver.broken = ScreenError("a picture", seen="none")
+        wait_until(lambda: "screen-unreachable" in told, what="an event", deadline=Deadline(30))
+        driver.broken = None
+        driver.paint(Box(0, 0, 9, 9), 7)
+        wait_until(lambda: seen, what="a frame", deadline=Deadline(30))
+    assert told.count("screen-unreachable") == 1
+
+
+def test_a_closed_screen_says_so(driver):
+    screen = DesktopScreen(driver=driver)
+    screen.subscribe(lambda frame, boxes: None)
+    screen.close()
+    screen.close()
+    assert driver.closed
+    for action in (
+        lambda: screen.frame(Deadline(1)),
+        lambda: screen.click(1, 1),
+        lambda: screen.wait_for_change(None, Deadline(1)),
+    ):
+        with pytest.raises(ScreenError, match="closed"):
+            action()
+
+
+# --- pyautogui itself
+
+
+def test_without_a_display_it_says_what_to_do(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(ScreenError, match="DISPLAY is not set") as caught:
+        desktop_driver.open_driver()
+    assert isinstance(caught.value, EnvironmentFailure)
+    assert "xvfb-run" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("failure", "wanted", "said"),
+    [
+        (
+            ModuleNotFoundError("No module named 'pyautogui'", name="pyautogui"),
+            UsageError,
+            "pip install 'sysext-harness[desktop]'",
+        ),
+        (SystemExit("NOTE: You must install tkinter on Linux to use MouseInfo."), ScreenError, "tkinter"),
+        (KeyError("DISPLAY"), ScreenError, "KeyError"),
+        (ConnectionRefusedError(111, "Connection refused"), ScreenError, "Connection refused"),
+    ],
+)
+def test_whatever_pyautogui_does_when_imported_is_an_error_of_ours(monkeypatch, failure, wanted, said):
+    def fails(_name: str) -> None:
+        assert sys.modules["mouseinfo"] is None  # GPL: kept out of our process
+        raise failure
+
+    monkeypatch.setenv("DISPLAY", ":77")
+    monkeypatch.setattr(desktop_driver.importlib, "import_module", fails)
+    with pytest.raises(wanted) as caught:
+        desktop_driver.open_driver()
+    assert said in str(caught.value)
+    assert "mouseinfo" not in sys.modules
+
+
+def test_where_the_right_cannot_be_asked_nobody_is_refused():
+    assert desktop_driver._ask("NoSuchFramework", "AXIsProcessTrusted") is None
+    if sys.platform != "darwin":
+        assert desktop_driver._ask("c", "no_such_function_anywhere") is None
+
+
+# --- a real display
+
+
+class Machine:
+    """An X display with the dialog on it, and the screen in a process of its own."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        self.stack = stack
+        self.display = self.x_server()
+        # python3-xlib wants a file of authorities: there is none here, as on most machines without a desktop.
+        self.env = {
+            **os.environ,
+            "DISPLAY": self.display,
+            "HOME": str(folder),
+            "PYTHONPATH": str(HERE.parents[1]),
+            "XDG_SESSION_TYPE": "x11",
+        }
+        self.env.pop("XAUTHORITY", None)
+        self.commands = folder / "commands"
+        os.mkfifo(self.commands)
+        self.pipe = os.open(self.commands, os.O_RDWR)
+        stack.callback(os.close, self.pipe)
+        dialog = [python_with_tk(), str(HERE / "desktop_dialog.py"), str(self.state), APP, PASSWORD]
+        self.start(dialog, stdin=self.pipe, env=self.env)
+        self.wait_for("ready")
+        self.agent = self.start(
+            [sys.executable, str(HERE / "desktop_agent.py")], env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )  # fmt: skip
+
+    def start(self, argv: list[str], **options: object) -> subprocess.Popen:
+        log = self.stack.enter_context((self.folder / f"{Path(argv[-1]).name}.log").open("wb"))
+        process = subprocess.Popen(argv, **{"stderr": log, **options})
+
+        def end() -> None:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+
+        self.stack.callback(end)
+        return process
+
+    def x_server(self) -> str:
+        read, write = os.pipe()
+        try:
+            self.start(
+                ["Xvfb", "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-displayfd", str(write)], pass_fds=(write,)
+            )
+        finally:
+            os.close(write)
+        with os.fdopen(read) as answer:
+            return f":{answer.readline().strip()}"
+
+    @property
+    def lines(self) -> list[dict]:
+        # The program may be in the middle of its last line.
+        text = self.state.read_text() if self.state.exists() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def said(self, what: str) -> list[dict]:
+        return [line for line in self.lines if line["what"] == what]
+
+    def wait_for(self, what: str, count: int = 1) -> list[dict]:
+        return wait_until(
+            lambda: self.said(what), lambda lines: len(lines) >= count, what=f"the dialog's '{what}'", deadline=Deadline(60), interval=0.05
+        )  # fmt: skip
+
+    def command(self, word: str) -> None:
+        before = len(self.said("done"))
+        os.write(self.pipe, f"{word}\n".encode())
+        self.wait_for("done", before + 1)
+
+    def ask(self, do: str, **arguments: object) -> dict:
+        self.agent.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self.agent.stdin.flush()
+        line = self.agent.stdout.readline()
+        assert line, "the process with the screen has ended; its standard error is in the test's folder"
+        return json.loads(line)
+
+    def do(self, do: str, **arguments: object) -> object:
+        answer = self.ask(do, **arguments)
+        assert "ok" in answer, answer
+        return answer["ok"]
+
+    def act(self, name: str, *arguments: object, **options: object) -> None:
+        self.do("act", name=name, **{"with": list(arguments), "options": options})
+
+
+def python_with_tk() -> str:
+    for candidate in (sys.executable, "/usr/bin/python3"):
+        if (
+            shutil.which(candidate)
+            and not subprocess.run([candidate, "-c", "import tkinter"], capture_output=True).returncode
+        ):
+            return candidate
+    return pytest.skip("no Python with tkinter (Debian: python3-tk)")
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    if shutil.which("Xvfb") is None:
+        pytest.skip("no Xvfb on this machine")
+    pytest.importorskip("Xlib", reason="pyautogui is not installed: pip install 'sysext-harness[desktop]'")
+    with contextlib.ExitStack() as stack:
+        made = Machine(tmp_path_factory.mktemp("desktop"), stack)
+        made.opened = made.do("open")
+        yield made
+
+
+def test_no_gpl_module_of_pyautogui_comes_into_the_process(machine):
+    assert {"pyautogui", "mss", "Xlib"} <= set(machine.opened["modules"])
+    assert not {"mouseinfo", "pymsgbox", "tkinter"} & set(machine.opened["modules"])
+
+
+def test_on_a_real_display_the_frame_has_its_size_and_scale_and_its_pixels(machine, tmp_path):
+    frame = machine.do("frame", save=str(tmp_path / "frame.png"))
+    assert frame["size"] == [1280, 800]
+    assert frame["scale"] == [1.0, 1.0]
+    from PIL import Image
+
+    assert Image.open(tmp_path / "frame.png").getpixel((1200, 700)) == (
+        0x4A,
+        0x6E,
+        0xA0,
+    )  # red first: it is not blue's picture
+
+
+def test_on_a_real_display_pyautoguis_own_pictures_are_the_same(machine):
+    if shutil.which("scrot") is None:
+        pytest.skip("pyautogui.screenshot needs scrot on Linux")
+    assert machine.do("by_pyautogui")
+
+
+def test_on_a_real_display_clicks_keys_and_wheel_arrive(machine):
+    machine.command("pad")
+    machine.act("click", 201, 187)
+    pressed = machine.wait_for("button", 2)
+    assert [(line["value"], line["at"]) for line in pressed] == [("down", [201, 187]), ("released", [201, 187])]
+    assert machine.do("position") == [1278, 400]
+    everything = "".join(c for c in string.printable if c.isprintable())
+    machine.act("type_text", everything, secret=True)
+    machine.act("chord", "command", "a")
+    machine.act("key", "escape")
+    assert [line["value"] for line in machine.wait_for("chord", 2)] == ["Alt+a", "Escape"]
+    assert machine.said("text")[-1]["value"] == everything
+    machine.act("scroll", 201, 187, 2)
+    machine.act("scroll", 201, 187, -1)
+    assert [line["value"] for line in machine.wait_for("button", 5)[2:]] == ["under", "under", "up"]
+    machine.command("pad-away")
+
+
+def test_on_a_real_display_the_fail_safe_stops_an_action(machine):
+    machine.do("corner")
+    answer = machine.ask("act", name="click", **{"with": [300, 300]})
+    assert answer["error"] == FailSafe.__name__
+    assert "move it away" in answer["hint"]
+    subprocess.run(["xdotool", "mousemove", "640", "700"], env=machine.env, check=False)
+
+
+def test_an_approval_is_walked_through_on_a_real_display(machine, request, tmp_path):
+    """The same page objects and the same walk as over VNC; what was approved is told by the program's own state."""
+    if shutil.which("xdotool") is None:
+        pytest.skip("no xdotool on this machine")
+    subprocess.run(["xdotool", "mousemove", "640", "700"], env=machine.env, check=True)
+    before = len(machine.lines)
+    cache = getattr(request.config, "cache", None)
+    answer = machine.do(
+        "walk",
+        app=APP,
+        password=PASSWORD,
+        state=str(machine.state),
+        commands=str(machine.commands),
+        folder=str(tmp_path),
+        readings=str(cache.mkdir("sysext-readings") / "desktop") if cache is not None else "",
+    )
+    assert answer == {
+        "approvable": True,
+        "prompt": True,
+        "why": "the oracle says activated_enabled",
+        "state": "activated_enabled",
+    }
+    pressed = [line["target"] for line in machine.lines[before:] if line["what"] == "press"]
+    assert pressed == [
+        "alert/Open System Settings",
+        "(i) Network Extensions",
+        f"switch {APP}",
+        "password/Modify Settings",
+    ]
+    assert PASSWORD not in (tmp_path / "run.jsonl").read_text()
+
+
+def test_a_display_that_is_not_there_is_an_error_of_ours(machine):
+    """In a process of its own: what a failed import leaves behind is nobody else's."""
+    code = "from harness.screen.desktop import DesktopScreen\nDesktopScreen()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**machine.env, "DISPLAY": ":64999"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "harness.screen.errors.ScreenError: a display that can be reached" in done.stderr
+    assert "':64999'" in done.stderr
