@@ -37,7 +37,7 @@ def film_failure(case: CaseFolder, *, most_mb: float) -> list[Path]:
             if clip is None:
                 events.event("degraded", what="no film of the failure", reason=why)
                 continue
-            step.note(bytes=clip.stat().st_size, more=f"sysext screen watch {case.path.name}")
+            step.note(bytes=clip.stat().st_size, more=f"sysext screen watch {case.path}")
             step.attach(clip, "the screen", "image/webp")
             made.append(clip)
     return made

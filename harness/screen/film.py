@@ -252,10 +252,10 @@ def _draw_shape(draw: ImageDraw, shape: Shape, scale: float, size: tuple[int, in
     colour = _COLOURS[shape.kind]
     x0, y0, x1, y1 = (round(value * scale) for value in shape.box)
     if shape.kind == "click":
-        for radius in (7, 8, 13):
-            draw.ellipse((x0 - radius, y0 - radius, x0 + radius, y0 + radius), outline=colour)
-        draw.line((x0 - 18, y0, x0 + 18, y0), fill=colour)
-        draw.line((x0, y0 - 18, x0, y0 + 18), fill=colour)
+        # Two pixels wide: what is thinner loses its colour in a WebP.
+        draw.ellipse((x0 - 12, y0 - 12, x0 + 12, y0 + 12), outline=colour, width=3)
+        draw.line((x0 - 18, y0, x0 + 18, y0), fill=colour, width=2)
+        draw.line((x0, y0 - 18, x0, y0 + 18), fill=colour, width=2)
         where = (x0 + 18, y0 + 8)
     else:
         draw.rectangle((x0, y0, max(x0 + 1, x1 - 1), max(y0 + 1, y1 - 1)), outline=colour, width=2)

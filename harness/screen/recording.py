@@ -24,6 +24,7 @@ import numpy as np
 
 from harness import events
 from harness.screen.frames import Box, Frame, Pixels, Screen
+from harness.screen.thinning import MOST_BOXES, thin
 from harness.screen.timeline import (
     SCHEMA,
     TILE,
@@ -40,7 +41,6 @@ from harness.waiting import Deadline
 PACE = 0.2
 """Seconds between two frames, unless something was recognised or clicked in between: then both are kept."""
 _MOST_PACE = 10.0
-_MOST_BOXES = 32
 _MOST_QUEUED_FRAMES = 4
 _MOST_QUEUED = 256
 _MOST_MARKS = 10_000
@@ -313,7 +313,7 @@ class ScreenRecorder:
             time=_utc(),
             serial=item.frame.serial,
             size=(width, height),
-            boxes=[(box.x0, box.y0, box.x1, box.y1) for box in boxes[:_MOST_BOXES]],
+            boxes=[(box.x0, box.y0, box.x1, box.y1) for box in boxes[:MOST_BOXES]],
             tiles={str(number): name for number, name in names.items()},
             whole=whole,
         )
@@ -443,57 +443,6 @@ class ScreenRecorder:
         self._log.event("screen-recorded", folder=str(self.folder), **data)
 
 
-def thin(
-    records: list[FrameRecord | MarkRecord],
-    anchors: Mapping[int, int],
-    enough: Callable[[list[FrameRecord | MarkRecord]], bool],
-) -> tuple[list[FrameRecord | MarkRecord], dict[int, int]]:
-    """Leave out frames until it is enough, evenly over the time: always the one whose going leaves the smallest gap, half of
-    those that may go at a time. The first and the last stay; those of `anchors` (record number → weight) go after all
-    others, the lightest first. What a frame had changed goes to the next one. Returns the rest, and the anchors left.
-    """
-    kept = list(records)
-    for weight in (0, 1, 2):
-        while not enough(kept):
-            frames = [(place, one) for place, one in enumerate(kept) if isinstance(one, FrameRecord)]
-            free = [number for number in range(1, len(frames) - 1) if anchors.get(frames[number][1].n, 0) <= weight]
-            if not free:
-                break
-            gaps = sorted(free, key=lambda number: frames[number + 1][1].t - frames[number - 1][1].t)
-            gone: set[int] = set()
-            for number in gaps:
-                # Not two neighbours in one round: the gap they leave together was not weighed.
-                if number - 1 not in gone and number + 1 not in gone:
-                    gone.add(number)
-                if len(gone) >= max(1, len(free) // 2):
-                    break
-            for number in sorted(gone):
-                (_, one), (place, later) = frames[number], frames[number + 1]
-                merged = _merged(one, later)
-                kept[place] = merged
-                frames[number + 1] = (place, merged)
-            dropped = {frames[number][0] for number in gone}
-            kept = [one for place, one in enumerate(kept) if place not in dropped]
-    left = {one.n for one in kept}
-    return kept, {number: weight for number, weight in anchors.items() if number in left}
-
-
-def _merged(one: FrameRecord, later: FrameRecord) -> FrameRecord:
-    if later.whole:
-        return later
-    boxes = [*later.boxes, *one.boxes][:_MOST_BOXES]
-    return FrameRecord(
-        n=later.n,
-        t=later.t,
-        time=later.time,
-        serial=later.serial,
-        size=later.size,
-        boxes=boxes,
-        tiles={**one.tiles, **later.tiles},
-        whole=one.whole,
-    )
-
-
 def _joined(one: _Picture | None, later: _Picture) -> _Picture:
     """The later of two pictures, changed where both were."""
     if one is None:
@@ -501,7 +450,7 @@ def _joined(one: _Picture | None, later: _Picture) -> _Picture:
     if one.boxes is None or later.boxes is None or one.frame.size != later.frame.size:
         return _Picture(later.frame, None)
     boxes = tuple(dict.fromkeys((*one.boxes, *later.boxes)))
-    return _Picture(later.frame, boxes if len(boxes) <= 4 * _MOST_BOXES else None)
+    return _Picture(later.frame, boxes if len(boxes) <= 4 * MOST_BOXES else None)
 
 
 def _around(boxes: tuple[Box, ...] | None) -> tuple[Box, ...] | None:
