@@ -11,11 +11,12 @@ import dataclasses
 import re
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from harness import events
+from harness.approval.past import LISTS, Page
 from harness.screen import Box, Catalog, Frame, Reader, Screen, Sighting, changed_regions, is_black, recognise, save_png
 from harness.screen.needles import Found, Needles, why_not
 from harness.waiting import Deadline
@@ -38,6 +39,8 @@ class Observer:
     Args:
         folder: Pictures of the key steps go there.
         needles: Prompts that were answered before; None: every window is read.
+        other_names: What macOS may list the extension under instead of the app's name (its developer).
+        ours: Whether a sighting is about our app; what is not is looked past: another app's alert beside or before ours.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class Observer:
         folder: Path,
         catalog: Catalog | None = None,
         needles: Needles | None = None,
+        other_names: Sequence[str] = (),
+        ours: Callable[[Sighting], bool] = lambda _: True,
     ) -> None:
         self.screen = screen
         self.reader = reader
@@ -58,6 +63,8 @@ class Observer:
         self.folder = folder
         self.catalog = catalog
         self.needles = needles
+        self.other_names = tuple(other_names)
+        self.ours = ours
         self._pictures: list[Path] = []
         self._names: set[Path] = set()
         self._writing: list[tuple[Path, str, Future[bool]]] = []
@@ -92,13 +99,15 @@ class Observer:
         if self._is_black(frame):
             return None
         regions, whole = self._regions(frame, before)
+        foreign: Sighting | None = None
         for rung in dict.fromkeys(name for name, _ in regions):
             here = [(name, box) for name, box in regions if name == rung]
             seen = self._needle_or_read(frame, here, kinds, ignore, whole=False)
-            if seen is not None:
+            if seen is not None and self.ours(seen):
                 return seen
-        if not whole and not full:
-            return None
+            foreign = foreign or seen
+        if foreign is not None or (not whole and not full):
+            return foreign
         seen = self._needle_or_read(frame, [], kinds, ignore, whole=True)
         if seen is not None and regions:
             events.event("degraded", what="a window was found only by looking at the whole screen", reason=seen.window)
@@ -283,23 +292,31 @@ class Observer:
         found = self._needle(frame, [box for _, box in regions], kinds, ignore, whole=whole)
         if found is not None:
             return found.sighting
+        foreign: Sighting | None = None
         for rung, region in [*regions, ("full-frame", frame.box)] if whole else regions:
             seen = self._recognise(frame, region, rung, ignore)
             if seen is not None and (kinds is None or seen.window in kinds):
-                return seen
-        return None
+                if self.ours(seen):
+                    return seen
+                foreign = foreign or seen
+        return foreign
 
     def _recognise(self, frame: Frame, region: Box, rung: str, ignore: Collection[str]) -> Sighting | None:
         started = time.monotonic()
-        seen = recognise(
-            frame,
-            self.reader,
-            self.catalog,
-            region,
-            app_name=self.app_name,
-            extension_kind=self.kind,
-            ignore=ignore,
-        )
+        page = Page(self.reader)
+
+        def read(name: str, reader: Reader) -> Sighting:
+            return recognise(
+                frame, reader, self.catalog, region, app_name=name, extension_kind=self.kind, ignore=ignore
+            )
+
+        seen = read(self.app_name, page)
+        if seen.window in LISTS and seen.advice is None:
+            named = (read(name, page) for name in self.other_names)
+            seen = next((other for other in named if other.window == seen.window and other.advice is not None), seen)
+        elif seen.window not in _UNKNOWN and not self.ours(seen):  # ours may stand beside it, or peep out from under it
+            past = read(self.app_name, page.without(seen.box))
+            seen = past if past.window not in _UNKNOWN and self.ours(past) else seen
         self._tell(rung, seen.confidence, started, found=None if seen.window in _UNKNOWN else seen.window)
         mark = (seen.window, seen.app_name or "", seen.text, rung)
         if mark != self._last:

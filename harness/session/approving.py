@@ -57,6 +57,7 @@ class ApprovalSteps:
             guest_open=mac.open_url,
             quit_settings=mac.quit_settings,
             folder=mac.case.folder.frames,
+            developer_names=(mac.app.developer,) if mac.app.developer else (),
             needles=_needles(mac),
         )
 
@@ -136,7 +137,13 @@ class ApprovalSteps:
         """Answer the configuration consents the app file expects, then wait for the activation's end."""
         for kind in self.consents:
             with events.step("consent", window=kind, choice=choice):
-                self.approver.consent(kind, choice, self.deadline(), hopeless=lambda: self._request_failed(activation))
+                self.approver.consent(
+                    kind,
+                    choice,
+                    self.deadline(),
+                    hopeless=lambda: self._request_failed(activation),
+                    done=lambda: activation.launch.exit_code is not None,
+                )
         if choice == "allow":
             activation.wait_until_done(self.deadline())
 

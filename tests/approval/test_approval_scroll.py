@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.approval import Approver, approver
-from harness.approval.approver import _Walk
+from harness.approval import Approver, walk
+from harness.approval.walk import Walk
 from harness.errors import EnvironmentFailure, Verdict
 from harness.screen import Box, Frame
 from harness.screen.frames import scrolled_by
@@ -66,8 +66,8 @@ def _approver(screen: object, folder: Path) -> Approver:
 @pytest.mark.parametrize("notch", [1.0, 3.0, 10.0, 30.0, 90.0])
 def test_a_page_is_seen_to_its_end_whatever_a_notch_of_the_wheel_does(tmp_path: Path, notch: float) -> None:
     page = Page(1000, notch)
-    here, walk = _approver(page, tmp_path), _Walk("prompt")
-    while here._scroll(walk, "a page", WINDOW):
+    here, going = _approver(page, tmp_path), Walk("prompt")
+    while here.walker.scroll(going, "a page", WINDOW):
         pass
     assert page.offset == 1000 - SIGHT
     steps = [later - sooner for sooner, later in zip([0, *page.seen], page.seen, strict=False)]
@@ -102,12 +102,12 @@ def test_a_display_that_sleeps_is_no_missing_prompt(tmp_path: Path, monkeypatch:
 
 def test_settings_is_given_time_for_its_first_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is known on the screen: the page is opened by its URL only after PATIENCE, and once more."""
-    monkeypatch.setattr(approver, "PATIENCE", 0.4)
-    monkeypatch.setattr(approver, "EFFECT", 0.05)
+    monkeypatch.setattr(walk, "PATIENCE", 0.4)
+    monkeypatch.setattr(walk, "EFFECT", 0.05)
     page = Page(1000, 1.0)
     here = _approver(page, tmp_path)
     opened: list[str] = []
-    monkeypatch.setattr(here, "guest_open", opened.append)
+    monkeypatch.setattr(here.walker, "guest_open", opened.append)
     outcome = here.approve_in_settings(Deadline(60), enter="url")
     assert (outcome.approvable, len(opened)) == (False, 2)
     assert "no known window" in outcome.why

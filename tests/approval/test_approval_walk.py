@@ -12,7 +12,7 @@ import pytest
 
 from harness import events
 from harness.approval import Approver
-from harness.approval import approver as approver_module
+from harness.approval import walk as walk_module
 from harness.errors import HarnessError, ProductFailure
 from harness.screen import RapidReader, VncScreen
 from harness.simulator.display.gallery import APP, StillModel
@@ -80,8 +80,8 @@ Worlds = Callable[..., World]
 
 @pytest.fixture
 def world(displays, reader: RapidReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(approver_module, "PATIENCE", 8.0)  # nothing here is as slow as a Mac may be
-    monkeypatch.setattr(approver_module, "ROWS_COME", 3.0)
+    monkeypatch.setattr(walk_module, "PATIENCE", 8.0)  # nothing here is as slow as a Mac may be
+    monkeypatch.setattr(walk_module, "ROWS_COME", 3.0)
     log = events.EventLog(tmp_path / "run.jsonl")
     screens: list[VncScreen] = []
 

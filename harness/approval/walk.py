@@ -1,0 +1,292 @@
+"""The walk through Settings: observe → act → verify. There is no fixed script: whatever window is in front decides what is done
+next, each step is tried at most twice by each channel, and the oracle is asked after every one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from harness import events
+from harness.approval.observer import Observer
+from harness.approval.passwords import PasswordTyper
+from harness.approval.pressing import EFFECT, TRIES, Presser
+from harness.approval.records import Step
+from harness.approval.routes import ENABLED, PROMPTS, settings_url
+from harness.screen import Box, Button, Frame, Screen, Sighting, changed_regions
+from harness.screen.frames import scrolled_by
+from harness.screen.recognise import is_app
+from harness.waiting import Deadline
+
+CONSENT_WINDOWS = ("ne-proxy-consent", "ne-vpn-consent", "ne-filter-consent")
+PASSWORD = "password-prompt"  # noqa: S105 - a window class
+_SHEET = "settings-extensions-sheet"
+_PRIVACY = ("settings-privacy-security", "prefs-security-privacy")
+_LOGIN_ITEMS = "settings-login-items-extensions"
+CALM = 0.15
+PATIENCE = 15.0
+"""Seconds without a window to act on after which Settings is opened by its URL, and after that given up: the first start of
+Settings on a fresh Mac takes its time, and quitting it meanwhile only begins it anew."""
+ROWS_COME = 6.0
+"""Seconds that the rows of a sheet may take to come, once it is there."""
+LANDS = 5.0
+"""Seconds after which a page of macOS 13 and 14 that shows nothing to act on is taken not to have landed where it should."""
+LOOK_FULLY = 4.0
+"""Seconds without a window to act on after which the whole screen is read, once."""
+_MOST_SCROLLS = 12
+_TYPED = "password/typed"
+_NOTCHES = (4, 60)
+"""Of the wheel: the first time, and at most. What a notch does is the Mac's affair (from a pixel to a hundred): see `scroll`."""
+
+
+@dataclass
+class Walk:
+    """What one walk remembers."""
+
+    route: str
+    tries: Counter[str] = field(default_factory=Counter)
+    steps: list[Step] = field(default_factory=list)
+    before: Frame | None = None
+    opened: int = 0
+    scrolls: int = 0
+    notches: int = _NOTCHES[0]
+    idle_since: float = 0.0
+    looked_fully: bool = False
+    why: str = "no known window came up"
+    hopeless: str = ""
+    missed: Sighting | None = None
+    """A window whose button was to be pressed, and had gone or moved."""
+
+
+class Walker:
+    """Walks through Settings for one app on one screen.
+
+    Args:
+        names: As macOS may list the extension: the app's name first, then its developer's.
+        oracle: The extension's state ("activated_waiting_for_user"), or None for no entry.
+        ours: Whether a prompt is about our app.
+    """
+
+    def __init__(
+        self,
+        *,
+        screen: Screen,
+        observer: Observer,
+        presser: Presser,
+        typer: PasswordTyper,
+        names: Sequence[str],
+        extension_kind: str,
+        generation: int,
+        oracle: Callable[[], str | None],
+        guest_open: Callable[[str], None],
+        quit_settings: Callable[[], None],
+        ours: Callable[[Sighting], bool],
+    ) -> None:
+        self.screen = screen
+        self.observer = observer
+        self.presser = presser
+        self.typer = typer
+        self.names = tuple(names)
+        self.kind = extension_kind
+        self.generation = generation
+        self.oracle = oracle
+        self.guest_open = guest_open
+        self.quit_settings = quit_settings
+        self.ours = ours
+
+    def run(self, walk: Walk, deadline: Deadline) -> bool:
+        """Until the oracle says enabled (True), or nothing is left to try, or the deadline (False; `walk.why` says why)."""
+        while True:
+            state = self.oracle()
+            if state in ENABLED:
+                walk.why = f"the oracle says {state}"
+                return True
+            if walk.hopeless:
+                walk.why = walk.hopeless
+                return False
+            if deadline.expired:
+                walk.why = f"not within {deadline.seconds:g} s; {walk.why}"
+                return False
+            frame = self.screen.settle(deadline.sub(2.0), quiet=CALM)
+            idle = time.monotonic() - walk.idle_since
+            full = idle > LOOK_FULLY and not walk.looked_fully
+            walk.looked_fully = walk.looked_fully or full
+            # Consents are answered by whoever expects them.
+            seen = self.observer.look(frame, before=walk.before, full=full, ignore=CONSENT_WINDOWS)
+            self._tell_if_gone(walk, seen)
+            if seen is None or not self.act(walk, seen, deadline):
+                self._wait(walk, frame, deadline)
+
+    def act(self, walk: Walk, seen: Sighting, deadline: Deadline) -> bool:
+        """Do what the window asks for; False if there is nothing to do but wait."""
+        if seen.window in PROMPTS:
+            return self._act_on_prompt(walk, seen, deadline)
+        if seen.window == PASSWORD:
+            return self._act_on_password(walk, seen, deadline)
+        walk.why = f"{seen.window}: {seen.why}"
+        if seen.window == _SHEET:
+            return self._act_on_sheet(walk, seen, deadline)
+        if seen.advice is not None:
+            return self._press(walk, seen, seen.advice, deadline)
+        if seen.window == _LOGIN_ITEMS or seen.window in _PRIVACY:
+            return self.scroll(walk, seen.window, seen.box)
+        return False
+
+    def _act_on_prompt(self, walk: Walk, seen: Sighting, deadline: Deadline) -> bool:
+        if not self.ours(seen):
+            walk.why = f"a prompt for “{seen.app_name}” is in front"
+            return False
+        if walk.route == "prompt":
+            button = seen.advice
+        else:
+            # It covers the page. OK only closes it; that it was there is not for this walk to judge.
+            events.event("prompt-in-the-way", window=seen.window)
+            button = seen.button("ok")
+        if button is None:
+            walk.why = f"{seen.window}: {seen.why}"
+            return False
+        return self._press(walk, seen, button, deadline)
+
+    def _act_on_sheet(self, walk: Walk, seen: Sighting, deadline: Deadline) -> bool:
+        rows = [button for button in seen.buttons if button.role == "switch" and self._named(button.text)]
+        idle = time.monotonic() - walk.idle_since
+        if len(rows) > 1:
+            walk.hopeless = (
+                f"{len(rows)} rows are named {' and '.join(dict.fromkeys(f'“{row.text}”' for row in rows))}: which one is "
+                "ours cannot be told"
+            )
+            return True
+        ours = rows[0] if rows else None
+        if ours is not None and ours.state == "on":
+            done = next((button for button in seen.buttons if button.role == "other"), None)
+            if idle > 2.0 and done is not None:  # some releases take the change only when the sheet is closed
+                return self._press(walk, seen, done, deadline)
+            return False
+        if ours is not None and seen.advice is not None:
+            return self._press(walk, seen, seen.advice, deadline)
+        if ours is None and idle > 2.0 and walk.scrolls < 3:
+            return self.scroll(walk, seen.window, seen.box)
+        if ours is None and idle > ROWS_COME:
+            walk.hopeless = f"the sheet has no row that can be switched on: {seen.why}" if walk.opened > 1 else ""
+            if not walk.hopeless:
+                self.open(walk)
+                return True
+        return False
+
+    def _named(self, text: str) -> bool:
+        """Whether a row is called as the app is, or its developer."""
+        return any(is_app(text, name) for name in self.names)
+
+    def _act_on_password(self, walk: Walk, seen: Sighting, deadline: Deadline) -> bool:
+        use = seen.button("use-password")
+        if use is not None:
+            return self._press(walk, seen, use, deadline)
+        confirm = seen.button("approve")
+        if seen.advice is None or confirm is None or seen.field is None:
+            walk.why = f"{PASSWORD}: {seen.why}"
+            return False
+        if walk.tries[_TYPED] >= TRIES:
+            walk.hopeless = f"the password was not accepted ({TRIES} tries)"
+            return True
+        walk.tries[_TYPED] += 1
+        typed = self.typer.type_into(seen, deadline)
+        if typed.frame is None:
+            walk.why = typed.why
+            events.event("degraded", what="the password was not typed", reason=typed.why)
+            if walk.tries[_TYPED] >= TRIES:
+                walk.hopeless = typed.why
+            return True
+        walk.steps.append(Step("type", PASSWORD, "password", seen.field.centre))
+        return self._press(walk, seen, confirm, deadline, fresh=typed.frame)
+
+    def answer_password(self, walk: Walk, seen: Sighting, deadline: Deadline) -> bool:
+        """A password window that is not part of Settings (after a consent). False: there is nothing that could be done."""
+        return self._act_on_password(walk, seen, deadline)
+
+    def scroll(self, walk: Walk, window: str, box: Box) -> bool:
+        """Turn the wheel over a window, so far that nothing is passed over. False at the end of the page."""
+        if walk.scrolls >= _MOST_SCROLLS:
+            return False
+        walk.scrolls += 1
+        x, y = box.x0 + box.width * 2 // 3, box.centre[1]
+        before = self.screen.frame(Deadline.after(2.0))
+        self.screen.scroll(x, y, walk.notches)
+        walk.steps.append(Step("scroll", window, "down", (x, y)))
+        changed = self.presser.changed(before, box, Deadline.after(1.0))
+        if changed is None:
+            walk.scrolls = _MOST_SCROLLS  # the end of the page
+            return False
+        column = Box(x - box.width // 6, box.y0, x + box.width // 6, box.y1)
+        moved = scrolled_by(before, self.screen.settle(Deadline.after(1.0), quiet=CALM), column)
+        if moved is not None:  # the next time by a third of what is in sight
+            walk.notches = min(max(walk.notches * (box.height // 3) // moved, 1), _NOTCHES[1])
+        return True
+
+    def _press(
+        self, walk: Walk, seen: Sighting, button: Button, deadline: Deadline, *, fresh: Frame | None = None
+    ) -> bool:
+        pressed = self.presser.press(seen, button, deadline, walk.tries, fresh=fresh)
+        if pressed.kind == "moved":
+            walk.missed = seen
+            return True  # look again
+        if pressed.kind == "exhausted":
+            walk.hopeless = f"'{button.text}' in {seen.window} was clicked {TRIES} times, and nothing came of it"
+            return True
+        if pressed.step is not None:
+            walk.steps.append(pressed.step)
+            if seen.window != PASSWORD:
+                walk.tries[_TYPED] = 0
+        if pressed.kind == "effect":
+            walk.before = pressed.before
+        self._progress(walk)
+        return True
+
+    def _tell_if_gone(self, walk: Walk, seen: Sighting | None) -> None:
+        """A window that was to be answered is not there any more: somebody else did something, and that is said."""
+        missed, walk.missed = walk.missed, None
+        if missed is not None and (seen is None or seen.window != missed.window):
+            events.event(
+                "window-gone",
+                window=missed.window,
+                now=seen.window if seen else None,
+                reason="it went before its button was pressed: answered by somebody else, or by its owner",
+            )
+
+    def _wait(self, walk: Walk, frame: Frame, deadline: Deadline) -> None:
+        """Nothing to do: wait for news; after a while open the page (again) by its URL; then give up."""
+        idle = time.monotonic() - walk.idle_since
+        if idle > LANDS and self.generation < 15 and walk.before is not None:
+            for region in changed_regions(walk.before, frame)[:1]:  # the page may not have landed at its Security part
+                if self.scroll(walk, "", region):
+                    return
+        if idle > PATIENCE:
+            if walk.opened > 1:
+                walk.hopeless = walk.why
+                return
+            events.event("degraded", what="Settings opened by its URL", reason=walk.why)
+            self.open(walk)
+            return
+        later = self.screen.wait_for_change(frame, deadline.sub(0.5))
+        if later is not None:
+            walk.looked_fully = False
+
+    def open(self, walk: Walk) -> None:
+        """Open the page by its URL. Quit Settings first: a window that is open may stay where it is for the same URL."""
+        url = settings_url(self.generation, self.kind)
+        with events.step("open Settings", url=url):
+            self.quit_settings()
+            self.screen.settle(Deadline.after(1.0), quiet=CALM)
+            before = self.screen.frame(Deadline.after(5.0))
+            self.guest_open(url)
+            walk.opened += 1
+            walk.before = before
+            walk.steps.append(Step("open", "", url, channel="guest"))
+            self.presser.changed(before, before.box, Deadline.after(EFFECT))
+        walk.scrolls = 0
+        self._progress(walk)
+
+    def _progress(self, walk: Walk) -> None:
+        walk.idle_since = time.monotonic()
+        walk.looked_fully = False
