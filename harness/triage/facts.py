@@ -1,0 +1,213 @@
+"""What crash reports, panics, launchd's prints, listings and databases come to, as facts for the causes' signs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC
+from typing import Any, Final
+
+from harness.formats.crash import CrashReport
+from harness.formats.database import ExtensionDatabase
+from harness.formats.launchctl import Job
+from harness.formats.listing import Listing
+from harness.triage.catalog import fold
+from harness.triage.history import Fact, History, Row
+from harness.triage.inputs import Document
+from harness.triage.matching import Unit
+
+SERIES: Final = 5
+"""So many reports of one process are a series."""
+_REPORT_NAME = re.compile(r"(?<![\w.-])([A-Za-z][\w .-]{0,120}?)[-_]\d{4}-\d\d-\d\d-\d{4,6}\S{0,60}?\.(?:ips|crash)\b")
+_EXTENSION_PATH = re.compile(r"\.systemextension\b|\.dext\b|/Library/SystemExtensions/", re.IGNORECASE)
+_EXTENSION_ID = re.compile(
+    r"(?:network|system|endpoint|security|driver|camera|filter|proxy|tunnel|vpn)[\w.-]{0,12}?ext(?:ension)?(?![a-z])|\bsysext|\bdext\b",
+    re.IGNORECASE,
+)
+_PANIC = re.compile(r"panic\(cpu \d+ caller", re.IGNORECASE)
+_PANIC_NETWORK = re.compile(
+    r"m_copym_with_hdrs|uipc_mbuf|\bmbuf\b|\bm_\w+: |skmem_|skywalk|skr\.flowadv|\bfsw_\w|flow_?switch|\bnexus\b|netif\.utun|\butun\d"
+    r"|dlil_\w+|\bifnet\w*|necp_\w+|cfil_\w+|content_filter|kalloc\.type\d\.\d+.{0,80}element modified after free",
+    re.IGNORECASE,
+)
+_PANICKED_EXTENSION = re.compile(
+    r"Panicked task .{0,120}?(?:network-|network ext|utun|neagent|vpn|tunnel|extension)", re.IGNORECASE
+)
+_MDM = re.compile(
+    r"com\.apple\.mdmclient\.daemon(?:\.runatboot)? = \{.{0,3000}?(?:\bstate = not running|job state = exited)",
+    re.IGNORECASE,
+)
+_MDM_EXIT = re.compile(r"last exit code = (?:\(never exited\)|[1-9])", re.IGNORECASE)
+_SAVED = re.compile(
+    r"Saved (?:crash|IPS) report for (\S.{0,80}?)\[(\d+)\]|Process:? (\S.{0,60}?) ?\[(\d+)\] crashed", re.IGNORECASE
+)
+
+
+class TextFacts:
+    """Facts that lie in texts and have no document of their own: a pasted panic, a list of report names."""
+
+    def __init__(self) -> None:
+        self._panic: Unit | None = None
+        self._network: Unit | None = None
+        self._mdm: Unit | None = None
+        self._names: dict[str, tuple[int, Unit]] = {}
+        self._saved: list[tuple[str, Unit]] = []
+        self._counted: set[tuple[str, int, str]] = set()
+
+    def feed(self, unit: Unit) -> None:
+        """Take the next text."""
+        text = unit.text
+        if _PANIC.search(text):
+            self._panic = self._panic or unit
+        if unit.place != "log" or _PANIC.search(text):
+            found = _PANIC_NETWORK.search(text) or _PANICKED_EXTENSION.search(text)
+            if found and self._network is None:
+                self._network = unit
+            if "mdmclient" in text and (mdm := _MDM.search(text)) and not _MDM_EXIT.search(text, mdm.start()):
+                self._mdm = unit
+        if ".ips" in text or ".crash" in text:
+            for name in _REPORT_NAME.finditer(text):
+                key = (unit.file, unit.numbers[0], name.group())
+                if unit.repeats or key in self._counted:
+                    continue
+                self._counted.add(key)
+                count, first = self._names.get(name.group(1), (0, unit))
+                self._names[name.group(1)] = (count + 1, first)
+        if unit.place == "log" and "crash" in text and (saved := _SAVED.search(text)) and len(self._saved) < 1000:
+            self._saved.append((saved.group(1) or saved.group(3), unit))
+
+    def facts(self, history: History) -> Iterator[Fact]:
+        """Everything that follows."""
+        if self._panic is not None:
+            if self._network is not None:
+                yield Fact("panic-network", self._panic)
+            else:
+                yield Fact("panic-other", self._panic)
+        if self._mdm is not None:
+            yield Fact("mdmclient-exited", self._mdm)
+        for name, (count, unit) in self._names.items():
+            if count >= SERIES and name != "sysextd" and ("." in name or "ext" in name.lower()):
+                yield Fact("crash-series", unit, name)
+        for name, unit in self._saved:
+            if name == "sysextd":
+                yield Fact("crash-sysextd", unit)
+            elif name in history.identifiers or _EXTENSION_ID.search(name):
+                yield Fact("crash-extension", unit, name)
+            elif history.near_request(unit.seconds) and not name.startswith("com.apple."):
+                yield Fact("crash-host-near-activation", unit, name)
+
+
+def rows_of(document: Document, order: int) -> Iterator[Row]:
+    """The rows of a listing or a database."""
+    value = document.value
+    if isinstance(value, Listing):
+        for entry in value.entries:
+            version = f"{entry.short}/{entry.build}".strip("/")
+            yield Row(entry.identifier, version, entry.state, line_in(document, entry.raw, order))
+    elif isinstance(value, ExtensionDatabase):
+        for item in value.extensions:
+            unit = line_in(
+                document, item.unique_id or item.identifier, order, say=f"{item.identifier}: state {item.state}"
+            )
+            yield Row(item.identifier, f"{item.short}/{item.build}".strip("/"), item.state, unit)
+
+
+def document_facts(
+    documents: Iterable[Document], history: History, *, extension: str = "", host: str = ""
+) -> Iterator[Fact]:
+    """What documents come to.
+
+    Args:
+        documents: What an input held besides logs.
+        history: The log's own, already fed.
+        extension: Bundle identifier of the extension under test, if known.
+        host: That of its app.
+    """
+    enabled = {row.identifier for row in history.rows if row.state == "activated_enabled"}
+    for order, document in enumerate(documents):
+        if isinstance(document.value, CrashReport):
+            yield from _crash(document, document.value, history, extension, host, order)
+        elif document.kind == "launchctl":
+            yield from _job(document, document.value, enabled, extension, order)
+
+
+def _crash(
+    document: Document, report: CrashReport, history: History, extension: str, host: str, order: int
+) -> Iterator[Fact]:
+    if report.panic:
+        unit = line_in(document, report.panic[:60], order, say=report.panic)
+        networked = bool(getattr(report, "network", ())) or bool(
+            _PANIC_NETWORK.search(fold(report.panic)) or _PANICKED_EXTENSION.search(fold(document.text[:20_000]))
+        )
+        yield Fact("panic-network" if networked else "panic-other", unit)
+        return
+    name = report.process
+    unit = replace(
+        line_in(document, name, order, say=f"{name} crashed: {report.exception} {report.termination}"), time=report.time
+    )
+    if name == "sysextd":
+        yield Fact("crash-sysextd", unit, name)
+        return
+    known = {extension, *history.identifiers} - {""}
+    named = f"{report.bundle_id} {name}"
+    phone = report.os_version.startswith(("iPhone", "iPad", "Watch", "Apple TV"))
+    is_extension = (
+        bool(_EXTENSION_PATH.search(report.path))
+        or report.bundle_id in known
+        or name in known
+        or (bool(_EXTENSION_ID.search(named)) and ".appex/" not in report.path.replace("network-extension", ""))
+    ) and not phone
+    if getattr(report, "killed_at_exec", "") and not report.path.startswith("/System/"):
+        yield Fact("crash-at-exec", unit, name)
+    elif is_extension:
+        yield Fact("crash-extension", unit, name)
+    elif host and report.bundle_id == host:
+        yield Fact("crash-host-near-activation", unit, name)
+    elif (
+        ".app/" in report.path and not report.path.startswith("/System/") and not phone and ".appex/" not in report.path
+    ):
+        moment = report.time.astimezone(UTC).timestamp() if report.time and report.time.tzinfo else None
+        near = history.near_request(moment)
+        yield Fact("crash-host-near-activation" if near else "crash-host", unit, name)
+
+
+def _job(document: Document, job: Any, enabled: set[str], extension: str, order: int) -> Iterator[Fact]:
+    if job is None:
+        text = fold(document.text)
+        wanted = extension and extension in text
+        if "NetworkExtension." in text or wanted:
+            yield Fact("job-unknown", line_in(document, "ould not find", order), extension)
+        return
+    if not isinstance(job, Job):
+        return
+    ours = job.label.startswith("NetworkExtension.") or any(
+        name and name in job.label for name in (extension, *enabled)
+    )
+    if job.label.startswith("com.apple.mdmclient.daemon"):
+        if job.state in ("not running", "exited") and not job.last_exit_code:
+            yield Fact("mdmclient-exited", line_in(document, "state = ", order))
+        return
+    if not ours:
+        return
+    if job.running or job.state == "running":
+        if job.complete and job.endpoints is None and job.label.startswith("NetworkExtension."):
+            yield Fact("endpoints-missing", line_in(document, job.label, order), job.label)
+        else:
+            yield Fact("job-running", line_in(document, "state = ", order), job.label)
+    elif job.state and "OS_REASON_EXEC" not in job.last_exit_reason:
+        yield Fact("job-not-running", line_in(document, "state = ", order), job.label)
+
+
+def line_in(document: Document, needle: str, order: int, *, say: str = "") -> Unit:
+    """The line of a document that holds `needle`; its first one if none does, or `say` where it has no text."""
+    if document.text:
+        at = max(0, document.text.find(needle)) if needle else 0
+        start = document.text.rfind("\n", 0, at) + 1
+        end = document.text.find("\n", at)
+        line = fold(document.text[start : end if end >= 0 else None][:2000])
+        number = (document.line or 1) + document.text.count("\n", 0, at)
+        text = line if len(line) > 3 else say
+    else:
+        text, number = say or needle, document.line
+    return Unit(text=text, place="document", file=document.file, numbers=(number,), lines=(text,), order=order)

@@ -1,0 +1,422 @@
+"""What happened to each extension: sysextd's lines, listings and the database replayed into states, over reboots.
+
+`History.feed` takes texts in their order, `History.facts` says afterwards what they come to. Absence is only evidence inside
+a window that the log covers: an attempt with nothing after it proves something only if the log goes on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from harness.triage.matching import Unit
+from harness.triage.report import Happening
+
+SILENCE: Final = 5.0
+"""Seconds that a log must go on after an attempt before its silence says something."""
+PROMPT_WAIT: Final = 30.0
+"""Seconds in which a prompt should be on its way."""
+NEAR: Final = 60.0
+"""Seconds around a request in which a crash of the app is suspicious."""
+MAX_KEPT: Final = 2000
+
+_ID = r"([A-Za-z0-9][\w-]{0,100}(?:\.[\w-]{1,100}){1,20})"
+_REQUEST = re.compile(rf"client (activation|deactivation|properties|uninstall) request for {_ID}", re.IGNORECASE)
+_ATTEMPT = re.compile(rf"attempting to realize extension with identifier {_ID}", re.IGNORECASE)
+_ADVANCE = re.compile(
+    rf"(?:{_ID} ?(?:\(([^()\s/]{{1,60}})(?:/([^()\s]{{1,60}}))?\))?.{{0,40}}?)?advancing state from (\w+) to (\w+)",
+    re.IGNORECASE,
+)
+_DECISION = re.compile(r"initial activation decision: (\w+)", re.IGNORECASE)
+_REPLACE = re.compile(
+    r"activateDecision found entry to replace|requestAppReplaceAction|actionForReplacing", re.IGNORECASE
+)
+_CONFLICT = re.compile(r"notifying client of activation conflict", re.IGNORECASE)
+_GONE = re.compile(
+    r"client connection \(pid \d+\) invalidated|invalidated because the client process \(pid \d+\)|client.{0,40}cancel",
+    re.IGNORECASE,
+)
+_STAGING = re.compile(rf"staging extension with identifier {_ID}|staging bundle from", re.IGNORECASE)
+_PROGRESS = re.compile(
+    r"realizing target path|activateDecision|activation decision|staging |advancing state|failing to realize|no policy|package type not"
+    r"|MacOS error|applyPolicy|failed to validate|code signature is not valid|does not appear to belong|invalid mach service|authorizationref",
+    re.IGNORECASE,
+)
+_ANSWERED = re.compile(r"advancing state|actionForReplacing|didFinishWithResult|staging ", re.IGNORECASE)
+_SYSEXTD = re.compile(r"\bsysextd\b")
+_ASKED = re.compile(
+    r"\b(?:present|show|display|open|post|order)\w*\b.{0,60}\b(?:prompt|alert|dialog|notification|approval|user)|System Extension Blocked"
+    r"|needs? user approval|would like to (?:use|add|install)",
+    re.IGNORECASE,
+)
+_ASKERS: Final = frozenset(
+    {"UserNotificationCenter", "CoreServicesUIAgent", "SystemExtensionsUI", "universalAccessAuthWarn"}
+)
+_ROW = re.compile(
+    r"\[((?:activated|activating|terminat\w+|realizing|staging|validating|uninstall\w+)(?: [a-z]+){0,8})\]",
+    re.IGNORECASE,
+)
+_STATED = re.compile(
+    r"\bstate\W{1,8}((?:activated|terminat\w+|realizing|staging|validating|uninstall\w+)(?:[_ ][a-z]+){0,8})\b",
+    re.IGNORECASE,
+)
+_VERSION = re.compile(r"\(([\w.+-]{1,60})(?:/([\w.+-]{1,60}))?\)")
+_IDENTIFIER = re.compile(rf"(?<![\w./]){_ID}(?![\w/])")
+_KEYED = re.compile(rf"\b(?:identifier|bundleID|bundle_id)\b\W{{1,6}}{_ID}", re.IGNORECASE)
+_WAKE = re.compile(r"(?<![\w])(?:didWake|systemDidWake|wake)(?:\(\))?(?![\w])", re.IGNORECASE)
+_SLEEP = re.compile(r"(?<![\w])sleep(?:\(|With|ing\b|\b)", re.IGNORECASE)
+_FLOW = re.compile(r"\bhandleNew\w*Flow\b|\bNew flow\b|\bnew flow\b", re.IGNORECASE)
+_DELEGATE = re.compile(r"delegate interface\b.{0,60}?(\(null\)|[a-z]{2,8}\d{1,3})", re.IGNORECASE)
+_SEND_FAILED = re.compile(
+    r"\b(?:send|write|sendto|sendmsg|connect)\w*\b.{0,80}\b(?:error|fail\w*|no route|unreachable|can't assign|no buffer)",
+    re.IGNORECASE,
+)
+_ON_DEMAND = re.compile(r"\b(?:on[- ]?demand)\b.{0,120}\bstart|\bstart\w*\b.{0,120}\bon[- ]?demand\b", re.IGNORECASE)
+_DRIVERISH = re.compile(r"driver|dext|kext|\bhid\b|usb|pci|audio|serial", re.IGNORECASE)
+_DRIVER_TEXT = re.compile(r"\.dext\b|DriverKit|driver extension|\bdext\b", re.IGNORECASE)
+_LINK_UUID = re.compile(r"\bUUID:? ([0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}) \((\w+)\) (\S.{0,300})", re.IGNORECASE)
+_BUNDLE_VERSION = re.compile(
+    r"\b(?:CFBundleVersion|CFBundleShortVersionString|version)\b\W{1,6}(\d[\w.+-]{0,40})", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that the input comes to, with the text that shows it best."""
+
+    name: str
+    unit: Unit
+    subject: str = ""
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """An extension's state as a listing or the database has it."""
+
+    identifier: str
+    version: str
+    state: str
+    unit: Unit
+
+
+@dataclass
+class _Life:
+    """What is known of one extension."""
+
+    state: str = ""
+    state_unit: Unit | None = None
+    waiting: list[Unit] = field(default_factory=list)
+    enabled: bool = False
+
+
+class History:
+    """Replays what is fed to it.
+
+    Attributes:
+        timeline: What happened, in order.
+        moments: Seconds (see `Unit.seconds`) of requests and decisions: the activation windows.
+        replaced: A version was replaced by another in this input.
+    """
+
+    def __init__(self, extension: str = "") -> None:
+        self.extension = extension
+        self.timeline: list[Happening] = []
+        self.moments: list[float] = []
+        self.replaced = False
+        self.identifiers: set[str] = set()
+        self.rows: list[Row] = []
+        self.last_seconds: float | None = None
+        self.log_units = 0
+        self._lives: dict[str, _Life] = {}
+        self._current = ""
+        self._keyed = ""
+        self._open_attempts: dict[str, Unit] = {}
+        self._attempts: dict[str, Unit] = {}
+        self._progressed: set[str] = set()
+        self._conflicts: list[tuple[Unit, bool, bool]] = []
+        self._coalesced: list[Unit] = []
+        self._new_requests = 0
+        self._asked: list[Unit] = []
+        self._boots: list[tuple[int, str]] = []
+        self._driver_text = False
+        self._other_logs = 0
+        self._wake: Unit | None = None
+        self._flow_before = self._flow_after = False
+        self._sleeping = False
+        self._delegate_lost: Unit | None = None
+        self._delegate_dead = False
+        self._bursts: dict[str, list[float]] = {}
+        self._burst: Unit | None = None
+        self._uuids: dict[tuple[str, str], dict[str, Unit]] = {}
+        self._versions: set[str] = set()
+
+    # -- what comes in ---------------------------------------------------------------------------------------------
+
+    def feed(self, unit: Unit) -> None:
+        """Take the next text."""
+        if unit.repeats:
+            return
+        if (seconds := unit.seconds) is not None:
+            self.last_seconds = seconds if self.last_seconds is None else max(self.last_seconds, seconds)
+        if unit.place == "log":
+            self.log_units += 1
+            if unit.process and unit.process != "sysextd":
+                self._other_logs += 1
+        if unit.boot not in self._boots and len(self._boots) < 100:
+            self._boots.append(unit.boot)
+        text = unit.text
+        if not self._driver_text and _DRIVER_TEXT.search(text):
+            self._driver_text = True
+        if unit.place != "log":
+            self._row(unit)
+            self._uuid(unit)
+        if unit.place in ("log", "text"):
+            self._sysextd(unit)
+            self._session(unit)
+
+    def reboot(self, unit: Unit) -> None:
+        """The log says that the system booted."""
+        self._note("", "system boot", unit)
+
+    def add_row(self, row: Row) -> None:
+        """A row that somebody has parsed already."""
+        if len(self.rows) < MAX_KEPT:
+            self.rows.append(row)
+            self.identifiers.add(row.identifier)
+
+    def _row(self, unit: Unit) -> None:
+        if keyed := _KEYED.search(unit.text):
+            self._keyed = keyed.group(1)
+        for found in (*_ROW.finditer(unit.text), *_STATED.finditer(unit.text)):
+            state = "_".join(found.group(1).lower().replace("_", " ").split())
+            before = unit.text[: found.start()]
+            named = [
+                name
+                for name in _IDENTIFIER.findall(before)
+                if not name[0].isdigit() and not name.endswith((".app", ".md"))
+            ]
+            version = _VERSION.findall(before)
+            self.add_row(
+                Row(
+                    identifier=named[-1] if named else self._keyed,
+                    version="/".join(part for part in version[-1] if part) if version else "",
+                    state=state,
+                    unit=unit,
+                )
+            )
+
+    def _uuid(self, unit: Unit) -> None:
+        for found in _LINK_UUID.finditer(unit.text):
+            uuid, arch, path = found.groups()
+            name = path.rstrip("/").rsplit("/", 1)[-1]
+            self._uuids.setdefault((uuid.upper(), f"{arch} {name}"), {})[path] = unit
+        for found in _BUNDLE_VERSION.finditer(unit.text):
+            self._versions.add(found.group(1))
+
+    def _sysextd(self, unit: Unit) -> None:
+        text = unit.text
+        if unit.process and unit.process not in ("sysextd",) and unit.place == "log":
+            if unit.process in _ASKERS or (_ASKED.search(text) and "xtension" in text):
+                self._asked.append(unit)
+                self._note(self._current, f"{unit.process}: {text[:120]}", unit)
+            if "actionForReplacing" in text:
+                self._answered(answered=True)
+                self.replaced = True
+            if "didFinishWithResult" in text or "didFailWithError" in text:
+                self._note(self._current, f"the app: {text[:160]}", unit)
+            return
+        if found := _REQUEST.search(text):
+            self._current = found.group(2)
+            self._moment(unit)
+            self._note(self._current, f"{found.group(1).lower()} request", unit)
+        if found := _ATTEMPT.search(text):
+            self._current = found.group(1)
+            self._open_attempts[self._current] = self._attempts[self._current] = unit
+            self._moment(unit)
+        elif _PROGRESS.search(text):
+            self._open_attempts.pop(self._current, None)
+            for identifier in [known for known in self._open_attempts if known in text]:
+                self._open_attempts.pop(identifier)
+            if not self._current:
+                self._open_attempts.clear()
+        if found := _DECISION.search(text):
+            decision = found.group(1)
+            self._moment(unit)
+            self._note(self._current, f"decision: {decision}", unit)
+            if decision.startswith("coalesce"):
+                self._coalesced.append(unit)
+            elif decision == "activateNew":
+                self._new_requests += 1
+        if _REPLACE.search(text):
+            self.replaced = True
+        if _CONFLICT.search(text):
+            self.replaced = True
+            self._conflicts.append((unit, False, False))
+            self._note(self._current, "the app is asked whether to replace the old version", unit)
+        elif _ANSWERED.search(text):
+            self._answered(answered=True)
+        elif _GONE.search(text):
+            self._gone(unit)
+        if found := _STAGING.search(text):
+            self._note(found.group(1) or self._current, "staging", unit)
+        for advance in _ADVANCE.finditer(text):
+            self._advance(advance, unit)
+
+    def _advance(self, found: re.Match[str], unit: Unit) -> None:
+        identifier, short, build, before, state = found.groups()
+        identifier = identifier or self._current
+        if identifier:
+            self.identifiers.add(identifier)
+        life = self._lives.setdefault(identifier, _Life())
+        life.state, life.state_unit = state.lower(), unit
+        if life.state == "activated_waiting_for_user" and len(life.waiting) < MAX_KEPT:
+            life.waiting.append(unit)
+        if life.state == "activated_enabled":
+            life.enabled = True
+        version = "/".join(part for part in (short, build) if part)
+        self._note(identifier, f"{before} -> {state}", unit, version)
+
+    def _session(self, unit: Unit) -> None:
+        text = unit.text
+        if _FLOW.search(text):
+            if self._wake is None:
+                self._flow_before = True
+            elif _seconds_between(self._wake, unit) is not None:
+                self._flow_after = True
+        elif unit.place == "log" and _WAKE.search(text) and self._sleeping:
+            self._wake, self._flow_after = unit, False
+        elif unit.place == "log" and _SLEEP.search(text):
+            self._sleeping = True
+        if found := _DELEGATE.search(text):
+            self._delegate_lost = unit if found.group(1) == "(null)" else None
+        elif self._delegate_lost is not None and _SEND_FAILED.search(text):
+            self._delegate_dead = True
+        if unit.seconds is not None and _ON_DEMAND.search(text):
+            times = self._bursts.setdefault(text[:200], [])
+            times.append(unit.seconds)
+            del times[:-5]
+            if len(times) == 5 and times[-1] - times[0] <= 1.0:
+                self._burst = unit
+
+    def _answered(self, *, answered: bool) -> None:
+        self._conflicts = [(unit, gone, answered) for unit, gone, _ in self._conflicts]
+
+    def _gone(self, unit: Unit) -> None:
+        changed = []
+        for conflict, gone, answered in self._conflicts:
+            seconds = _seconds_between(conflict, unit)
+            changed.append((conflict, gone or seconds is None or seconds <= 1.0, answered))
+        self._conflicts = changed
+
+    def _moment(self, unit: Unit) -> None:
+        if unit.seconds is not None and len(self.moments) < MAX_KEPT:
+            self.moments.append(unit.seconds)
+
+    def _note(self, extension: str, what: str, unit: Unit, version: str = "") -> None:
+        if len(self.timeline) >= MAX_KEPT:
+            return
+        line = unit.numbers[0] if unit.numbers else 0
+        self.timeline.append(Happening(extension or "", what, unit.when, version, unit.file, line))
+
+    # -- what it comes to ------------------------------------------------------------------------------------------
+
+    def facts(self, *, lost: bool = False) -> Iterator[Fact]:
+        """Everything that follows. `lost`: messages are missing from the log, so silence proves nothing."""
+        yield from self._states()
+        yield from self._requests(lost=lost)
+        if self._wake is not None and self._flow_before and not self._flow_after and self._goes_on(self._wake, 60.0):
+            yield Fact("no-flow-after-wake", self._wake)
+        if self._delegate_lost is not None and self._delegate_dead:
+            yield Fact("delegate-interface-lost", self._delegate_lost)
+        if self._burst is not None:
+            yield Fact("on-demand-burst", self._burst)
+        if len(self._versions) > 1:
+            for paths in self._uuids.values():
+                if len(paths) > 1:
+                    yield Fact("same-uuid-new-version", next(iter(paths.values())))
+                    break
+
+    def _states(self) -> Iterator[Fact]:
+        rows = [row for row in self.rows if not self.extension or row.identifier == self.extension]
+        live: dict[str, list[Row]] = {}
+        latest: dict[str, str] = {row.identifier: row.unit.file for row in rows}
+        for row in rows:
+            if latest[row.identifier] != row.unit.file:
+                continue  # an earlier listing: what came of it is in the later one
+            name = _state_fact(row.state)
+            if name:
+                yield Fact(name, row.unit, row.identifier)
+            if not row.state.startswith(("terminated", "uninstall")):
+                live.setdefault(row.identifier, []).append(row)
+        for identifier, several in live.items():
+            states = [row.state for row in {(row.version, row.state): row for row in several}.values()]
+            stuck = [state for state in states if state.startswith(("validating", "realizing", "staging"))]
+            enabled = states.count("activated_enabled")
+            if identifier and ((stuck and enabled) or enabled > 1):
+                yield Fact("two-live-entries", several[0].unit, identifier)
+        for identifier, life in self._lives.items():
+            if life.state_unit is None or identifier in latest or (self.extension and identifier != self.extension):
+                continue
+            if name := _state_fact(life.state):
+                yield Fact(name, life.state_unit, identifier)
+
+    def _requests(self, *, lost: bool) -> Iterator[Fact]:
+        for identifier, unit in self._open_attempts.items():
+            driver = bool(_DRIVERISH.search(identifier)) or self._driver_text
+            if driver and not lost and self._silence_tells(unit):
+                yield Fact("silent-after-realize", unit, identifier)
+        for unit, gone, answered in self._conflicts:
+            if gone and not answered:
+                yield Fact("conflict-unanswered", unit)
+        for identifier, life in self._lives.items():
+            if life.waiting and not life.enabled and self._new_requests and not self._coalesced and not lost:
+                unit = life.waiting[0]
+                asked = any(0 <= (_seconds_between(unit, other) or 0) <= PROMPT_WAIT for other in self._asked)
+                if not asked and self._goes_on(unit, PROMPT_WAIT):
+                    yield Fact("waiting-without-prompt", unit, identifier)
+        if self._asked and self._coalesced:
+            boot = self._coalesced[-1].boot
+            again = [unit for unit in self._coalesced if unit.boot == boot]
+            shown = [unit for unit in self._asked if unit.boot == boot and unit.order < again[0].order]
+            if len(again) >= 1 and shown:
+                yield Fact("prompt-invisible", again[-1])
+
+    def _silence_tells(self, unit: Unit) -> bool:
+        """Whether nothing after `unit` means that nothing happened: the log goes on, or it is just those lines."""
+        if self._goes_on(unit, SILENCE):
+            return True
+        return self.log_units <= 4 and self._other_logs == 0
+
+    def _goes_on(self, unit: Unit, seconds: float) -> bool:
+        return (
+            unit.seconds is not None and self.last_seconds is not None and self.last_seconds - unit.seconds >= seconds
+        )
+
+    def near_request(self, seconds: float | None) -> bool:
+        """Whether that moment is within a minute of a request or a decision."""
+        return seconds is not None and any(abs(seconds - moment) <= NEAR for moment in self.moments)
+
+
+def _seconds_between(first: Unit, second: Unit) -> float | None:
+    if first.seconds is None or second.seconds is None:
+        return None
+    return second.seconds - first.seconds
+
+
+def _state_fact(state: str) -> str:
+    """The fact that a state of a listing's row stands for; "" for one that says nothing by itself."""
+    for name in (
+        "activated_waiting_for_user",
+        "activated_disabled",
+        "activated_enabled",
+        "activated_waiting_to_upgrade",
+        "terminating_for_upgrade_via_delegate",
+        "terminating_for_disable",
+        "terminating_for_uninstall",
+    ):
+        if state.startswith(name):
+            return f"state-{name}"
+    return ""
