@@ -124,7 +124,7 @@ def load_catalog(extra: Sequence[Path] = ()) -> Catalog:
     """
     sources: list[tuple[str, str]] = []
     folder = files("harness.screen") / "pages"
-    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    entries = sorted(folder.iterdir(), key=lambda entry: (entry.name != "en.toml", entry.name))
     sources += [(entry.name, entry.read_text(encoding="utf-8")) for entry in entries if entry.name.endswith(".toml")]
     for path in extra:
         expected = f"the window descriptions {path}"

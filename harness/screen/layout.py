@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +11,9 @@ from harness.screen.ocr import TextLine
 from harness.screen.phrases import Phrase
 from harness.screen.text import squash
 
-_OPENING = "\"“”„«‘'"
+_OPENING = "\"“”„«‘'「"
+_QUOTED = re.compile(r"""["“”„«「]\s*([^"“”„«»「」]+?)\s*["“”»」]""")
+"""What stands in quotation marks: a name, among words that a phrase leaves open."""
 
 
 @dataclass
@@ -137,7 +140,7 @@ def contains(phrases: Sequence[Phrase], lines: Sequence[TextLine]) -> bool:
 
 
 def _as_read(lines: Sequence[TextLine], start: int, end: int) -> str:
-    """The text as read behind positions start..end of the squashed lines, without quotation marks around it."""
+    """The text as read behind positions start..end of the squashed lines: what is quoted of it, or all."""
     position = 0
     parts: list[str] = []
     for line in lines:
@@ -152,4 +155,5 @@ def _as_read(lines: Sequence[TextLine], start: int, end: int) -> str:
     joined = ""
     for part in parts:  # a name broken at its own hyphen or dot goes on without a blank
         joined += part if not joined or joined.endswith(("-", ".")) else f" {part}"
-    return joined.strip().strip(_OPENING + "”’ ").strip()
+    quoted = _QUOTED.search(joined)
+    return (quoted.group(1) if quoted else joined).strip().strip(_OPENING + "”’ ").strip()
