@@ -21,4 +21,5 @@ def settings_url(generation: int, kind: str) -> str:
             "x-apple.systempreferences:com.apple.ExtensionsPreferences?extensionPointIdentifier="
             f"com.apple.system_extension.{point}.extension-point"
         )
-    return "x-apple.systempreferences:com.apple.preference.security?Security"
+    # Until macOS 12 the pane has tabs, and "General" is the one with the blocked software; from 13 on it is a page with parts.
+    return f"x-apple.systempreferences:com.apple.preference.security?{'Security' if generation >= 13 else 'General'}"
