@@ -41,6 +41,9 @@ _LAUNCHCTL_KEY = re.compile(
 )
 _MISSING_SERVICE = re.compile(r"\s*Could not find (?:service|domain)\b")
 _CRASH = re.compile(r"Process:\s{2,}\S.{0,200}\[\d{1,10}\]\s*$|Incident Identifier:\s+[0-9A-Fa-f-]{36}\s*$")
+_FATAL = re.compile(
+    r"^(?:Exception |Termination |Crashed Thread|Thread \d+ Crashed|panic\(|Incident Ident)|panicString|bug_type", re.M
+)
 _REPORT_TITLE = re.compile(r"(?:Translated Report \(Full Report Below\)|Full Report)\s*$")
 _PANIC = re.compile(r"panic\(cpu \d+ caller 0x[0-9a-fA-F]+\):|\*\*\* Panic Report \*\*\*")
 _IPS = re.compile(r'\{"(?:app_name|bug_type|incident_id|timestamp|slice_uuid)":.{0,4000}"bug_type":|\{"bug_type":')
@@ -260,6 +263,8 @@ def _as_launchctl(text: str) -> Found | None:
 
 
 def _as_report(text: str) -> Found | None:
+    if not text.lstrip().startswith("{") and not _FATAL.search(text):
+        return None  # the sandbox's and others' reports begin as a crash report does
     report = parse_crash_report(text)
     if report.panic:
         return Found("panic", report)
