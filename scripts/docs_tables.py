@@ -1,4 +1,4 @@
-"""The tables in docs/ that are made from the program itself: settings, app files, faults.
+"""The tables in docs/ that are made from the program itself: settings, app files, faults, causes.
 
     .venv/bin/python scripts/docs_tables.py            says whether they are up to date (exit code 1 if not)
     .venv/bin/python scripts/docs_tables.py --write    brings them up to date
@@ -134,10 +134,19 @@ def faults_table() -> str:
     return "\n".join(lines)
 
 
+def causes_table() -> str:
+    """What triage knows, cause by cause."""
+    from harness.triage.catalog import load_catalog
+    from harness.triage.pages import causes_page
+
+    return causes_page(load_catalog()).rstrip("\n")
+
+
 MADE: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/settings.md", "settings"): lambda: settings_table("settings"),
     ("docs/settings.md", "app-file"): lambda: settings_table("app-file"),
     ("docs/faults.md", "faults"): faults_table,
+    ("docs/causes.md", "causes"): causes_table,
 }
 
 

@@ -20,6 +20,7 @@ _VERBS = {
     "machines": "harness.cli.machines:machines",
     "report": "harness.cli.report:report",
     "screen": "harness.cli.screen:screen",
+    "triage": "harness.cli.triage:triage_command",
 }
 
 

@@ -127,7 +127,7 @@ class Cause:
     herrings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalog:
     """All causes, by code, in the order of their phases."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import UTC
 from typing import Any, Final
+
+import msgspec
 
 from harness.formats.crash import CrashReport
 from harness.formats.database import ExtensionDatabase
@@ -137,15 +138,14 @@ def _crash(
 ) -> Iterator[Fact]:
     if report.panic:
         unit = line_in(document, report.panic[:60], order, say=report.panic)
-        networked = bool(getattr(report, "network", ())) or bool(
-            _PANIC_NETWORK.search(fold(report.panic)) or _PANICKED_EXTENSION.search(fold(document.text[:20_000]))
+        networked = _PANIC_NETWORK.search(fold(report.panic)) or _PANICKED_EXTENSION.search(
+            fold(document.text[:20_000])
         )
         yield Fact("panic-network" if networked else "panic-other", unit)
         return
     name = report.process
-    unit = replace(
-        line_in(document, name, order, say=f"{name} crashed: {report.exception} {report.termination}"), time=report.time
-    )
+    unit = line_in(document, name, order, say=f"{name} crashed: {report.exception} {report.termination}")
+    unit = msgspec.structs.replace(unit, time=report.time)
     if name == "sysextd":
         yield Fact("crash-sysextd", unit, name)
         return

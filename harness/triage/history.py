@@ -129,13 +129,13 @@ class History:
         self.identifiers: set[str] = set()
         self.rows: list[Row] = []
         self.last_seconds: float | None = None
+        self._now: float | None = None
+        """Time of the last text that had one: stands in for those between that have none."""
         self.log_units = 0
         self._lives: dict[str, _Life] = {}
         self._current = ""
         self._keyed = ""
-        self._open_attempts: dict[str, Unit] = {}
-        self._attempts: dict[str, Unit] = {}
-        self._progressed: set[str] = set()
+        self._open_attempts: dict[str, tuple[Unit, float | None]] = {}
         self._conflicts: list[tuple[Unit, bool, bool]] = []
         self._coalesced: list[Unit] = []
         self._new_requests = 0
@@ -161,6 +161,7 @@ class History:
             return
         if (seconds := unit.seconds) is not None:
             self.last_seconds = seconds if self.last_seconds is None else max(self.last_seconds, seconds)
+            self._now = seconds
         if unit.place == "log":
             self.log_units += 1
             if unit.process and unit.process != "sysextd":
@@ -219,7 +220,7 @@ class History:
     def _sysextd(self, unit: Unit) -> None:
         text = unit.text
         if unit.process and unit.process not in ("sysextd",) and unit.place == "log":
-            if unit.process in _ASKERS or (_ASKED.search(text) and "xtension" in text):
+            if unit.process in _ASKERS or ("xtension" in text and _ASKED.search(text)):
                 self._asked.append(unit)
                 self._note(self._current, f"{unit.process}: {text[:120]}", unit)
             if "actionForReplacing" in text:
@@ -234,7 +235,7 @@ class History:
             self._note(self._current, f"{found.group(1).lower()} request", unit)
         if found := _ATTEMPT.search(text):
             self._current = found.group(1)
-            self._open_attempts[self._current] = self._attempts[self._current] = unit
+            self._open_attempts[self._current] = (unit, self._now)
             self._moment(unit)
         elif _PROGRESS.search(text):
             self._open_attempts.pop(self._current, None)
@@ -281,6 +282,10 @@ class History:
 
     def _session(self, unit: Unit) -> None:
         text = unit.text
+        if not any(word in unit.low for word in ("flow", "wake", "sleep", "demand", "delegate interface")) and (
+            self._delegate_lost is None
+        ):
+            return
         if _FLOW.search(text):
             if self._wake is None:
                 self._flow_before = True
@@ -312,8 +317,9 @@ class History:
         self._conflicts = changed
 
     def _moment(self, unit: Unit) -> None:
-        if unit.seconds is not None and len(self.moments) < MAX_KEPT:
-            self.moments.append(unit.seconds)
+        moment = unit.seconds if unit.seconds is not None else self._now
+        if moment is not None and len(self.moments) < MAX_KEPT:
+            self.moments.append(moment)
 
     def _note(self, extension: str, what: str, unit: Unit, version: str = "") -> None:
         if len(self.timeline) >= MAX_KEPT:
@@ -327,7 +333,12 @@ class History:
         """Everything that follows. `lost`: messages are missing from the log, so silence proves nothing."""
         yield from self._states()
         yield from self._requests(lost=lost)
-        if self._wake is not None and self._flow_before and not self._flow_after and self._goes_on(self._wake, 60.0):
+        if (
+            self._wake is not None
+            and self._flow_before
+            and not self._flow_after
+            and self._goes_on(self._wake.seconds, 60.0)
+        ):
             yield Fact("no-flow-after-wake", self._wake)
         if self._delegate_lost is not None and self._delegate_dead:
             yield Fact("delegate-interface-lost", self._delegate_lost)
@@ -364,9 +375,9 @@ class History:
                 yield Fact(name, life.state_unit, identifier)
 
     def _requests(self, *, lost: bool) -> Iterator[Fact]:
-        for identifier, unit in self._open_attempts.items():
+        for identifier, (unit, moment) in self._open_attempts.items():
             driver = bool(_DRIVERISH.search(identifier)) or self._driver_text
-            if driver and not lost and self._silence_tells(unit):
+            if driver and not lost and self._silence_tells(moment):
                 yield Fact("silent-after-realize", unit, identifier)
         for unit, gone, answered in self._conflicts:
             if gone and not answered:
@@ -375,7 +386,7 @@ class History:
             if life.waiting and not life.enabled and self._new_requests and not self._coalesced and not lost:
                 unit = life.waiting[0]
                 asked = any(0 <= (_seconds_between(unit, other) or 0) <= PROMPT_WAIT for other in self._asked)
-                if not asked and self._goes_on(unit, PROMPT_WAIT):
+                if not asked and self._goes_on(unit.seconds, PROMPT_WAIT):
                     yield Fact("waiting-without-prompt", unit, identifier)
         if self._asked and self._coalesced:
             boot = self._coalesced[-1].boot
@@ -384,16 +395,14 @@ class History:
             if len(again) >= 1 and shown:
                 yield Fact("prompt-invisible", again[-1])
 
-    def _silence_tells(self, unit: Unit) -> bool:
-        """Whether nothing after `unit` means that nothing happened: the log goes on, or it is just those lines."""
-        if self._goes_on(unit, SILENCE):
+    def _silence_tells(self, moment: float | None) -> bool:
+        """Whether nothing after `moment` means that nothing happened: the log goes on, or it is just those lines."""
+        if self._goes_on(moment, SILENCE):
             return True
         return self.log_units <= 4 and self._other_logs == 0
 
-    def _goes_on(self, unit: Unit, seconds: float) -> bool:
-        return (
-            unit.seconds is not None and self.last_seconds is not None and self.last_seconds - unit.seconds >= seconds
-        )
+    def _goes_on(self, moment: float | None, seconds: float) -> bool:
+        return moment is not None and self.last_seconds is not None and self.last_seconds - moment >= seconds
 
     def near_request(self, seconds: float | None) -> bool:
         """Whether that moment is within a minute of a request or a decision."""

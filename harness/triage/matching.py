@@ -6,11 +6,14 @@ Each distinct expression is tried once per text, and only where a part that any 
 from __future__ import annotations
 
 import bisect
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
+
+import msgspec
 
 from harness.formats import records
 from harness.formats.records import Record
@@ -25,8 +28,7 @@ MAX_HITS: Final = 4
 MAX_DOCUMENT_LINES: Final = 4000
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(msgspec.Struct, frozen=True, kw_only=True):
     """One text to look at: a log message, a line of a post, a paragraph, a line of a document.
 
     Attributes:
@@ -34,6 +36,7 @@ class Unit:
         place: `log`, `text`, `crash` or `document`.
         starts: For each of its lines, where it begins in `text`; with `numbers` the way back to the file.
         order: Rises through the input.
+        low: `text` in lower case.
     """
 
     text: str
@@ -49,6 +52,7 @@ class Unit:
     boot: tuple[int, str] = (0, "")
     order: int = 0
     repeats: bool = False
+    low: str = ""
 
     def seen(self, offset: int = 0, role: str = "decisive") -> SignSeen:
         """The line in which `offset` is, as a sign."""
@@ -77,17 +81,20 @@ class Unit:
     def seconds(self) -> float | None:
         """A number that grows with time within one input, where it has times; None otherwise."""
         if self.time is not None:
-            return self.time.timestamp() if self.time.tzinfo else self.time.replace(tzinfo=_UTC).timestamp()
+            return self.time.timestamp() if self.time.tzinfo else self.time.replace(tzinfo=UTC).timestamp()
         return self.clock
 
 
-_UTC = __import__("datetime").timezone.utc
+_LAUNCHD: Final = frozenset({"launchd", "com.apple.xpc.launchd"})
 _PLACES: Final = {"crash": "crash", "panic": "crash"}
 
 
 def unit_of(record: Record, order: int) -> Unit:
     """A record as something to look at."""
-    text, starts, numbers, lines = _unfold(record.message, record.line, one=record.style in ("ndjson", "json"))
+    message = record.message
+    if record.sender and record.process in _LAUNCHD:  # the job that a line of launchd is about stands where senders do
+        message = f"({record.sender}) {message}"
+    text, starts, numbers, lines = _unfold(message, record.line, one=record.style in ("ndjson", "json"))
     is_text = record.kind in (records.TEXT, records.PARAGRAPH)
     return Unit(
         text=text,
@@ -103,6 +110,7 @@ def unit_of(record: Record, order: int) -> Unit:
         boot=(record.order[0], record.boot),
         order=order,
         repeats=record.kind == records.PARAGRAPH,
+        low=text.lower(),
     )
 
 
@@ -119,6 +127,7 @@ def units_of(document: Document, order: int) -> Iterator[Unit]:
                 numbers=(document.line + number if document.line else 0,),
                 lines=(line.strip()[:2000],),
                 order=order,
+                low=text.lower(),
             )
 
 
@@ -171,38 +180,21 @@ class Matcher:
     def __init__(self, catalog: Catalog) -> None:
         self.hits: dict[str, Hits] = {}
         self.met: set[str] = set()
-        self._patterns: list[_Pattern] = []
-        by_expression: dict[str, _Pattern] = {}
-        for cause in catalog.causes.values():
-            for sign in cause.signs:
-                if (expression := sign.pattern) is not None:
-                    self._pattern(by_expression, expression).signs.append(
-                        (sign, tuple(re.compile(text, re.IGNORECASE) for text in sign.unless))
-                    )
-                for text in (*sign.with_, *sign.absent):
-                    self._pattern(by_expression, text).remember = True
-        self._by_needle: list[tuple[str, tuple[_Pattern, ...]]] = []
-        self._always: list[_Pattern] = []
-        needles: dict[str, list[_Pattern]] = {}
-        for pattern in self._patterns:
-            wanted = needed(pattern.text)
-            if not wanted:
-                self._always.append(pattern)
-            for needle in wanted or ():
-                needles.setdefault(needle, []).append(pattern)
-        self._by_needle = [(needle, tuple(patterns)) for needle, patterns in needles.items()]
+        self._table = _table(catalog)
         self._seen_lines: set[tuple[str, str, int]] = set()
 
     def feed(self, unit: Unit) -> None:
         """Look at one text."""
-        low = unit.text.lower()
-        wanted: dict[int, _Pattern] = {id(pattern): pattern for pattern in self._always}
-        for needle, patterns in self._by_needle:
-            if needle in low:
-                for pattern in patterns:
-                    wanted[id(pattern)] = pattern
+        table, low = self._table, unit.low
+        grams = {low[at : at + _GRAM] for at in range(len(low) - _GRAM + 1)}
+        grams &= table.grams.keys()
+        wanted = dict(table.always)
+        for gram in grams:
+            for needle, patterns in table.grams[gram]:
+                if needle in low:
+                    wanted.update(patterns)
         for pattern in wanted.values():
-            if pattern.remember and pattern.text in self.met and not pattern.signs:
+            if pattern.remember and not pattern.signs and pattern.text in self.met:
                 continue
             found = pattern.compiled.search(unit.text)
             if found is None:
@@ -228,12 +220,6 @@ class Matcher:
                 self._seen_lines.add(place)
         self.hits.setdefault(sign.key, Hits()).add(unit, offset)
 
-    def _pattern(self, known: dict[str, _Pattern], text: str) -> _Pattern:
-        if text not in known:
-            known[text] = _Pattern(text, re.compile(text, re.IGNORECASE))
-            self._patterns.append(known[text])
-        return known[text]
-
 
 @dataclass
 class _Pattern:
@@ -241,6 +227,53 @@ class _Pattern:
     compiled: re.Pattern[str]
     signs: list[tuple[Sign, tuple[re.Pattern[str], ...]]] = field(default_factory=list)
     remember: bool = False
+
+
+_GRAM: Final = 3
+_COMMON: Final = {letter: rank for rank, letter in enumerate("zqxjkvbpygfwmucldrhsnioate ")}
+
+
+@dataclass
+class _Table:
+    """All expressions of a catalog, and the way from a piece of text to those that could match it."""
+
+    grams: dict[str, list[tuple[str, dict[int, _Pattern]]]]
+    always: list[tuple[int, _Pattern]]
+
+
+@functools.lru_cache(maxsize=4)
+def _table(catalog: Catalog) -> _Table:
+    patterns: dict[str, _Pattern] = {}
+
+    def pattern(text: str) -> _Pattern:
+        if text not in patterns:
+            patterns[text] = _Pattern(text, re.compile(text, re.IGNORECASE))
+        return patterns[text]
+
+    for cause in catalog.causes.values():
+        for sign in cause.signs:
+            if (expression := sign.pattern) is not None:
+                unless = tuple(re.compile(text, re.IGNORECASE) for text in sign.unless)
+                pattern(expression).signs.append((sign, unless))
+            for text in (*sign.with_, *sign.absent):
+                pattern(text).remember = True
+    always: list[tuple[int, _Pattern]] = []
+    needles: dict[str, dict[int, _Pattern]] = {}
+    for number, each in enumerate(patterns.values()):
+        wanted = needed(each.text)
+        if not wanted:
+            always.append((number, each))
+        for needle in wanted:
+            needles.setdefault(needle, {})[number] = each
+    grams: dict[str, list[tuple[str, dict[int, _Pattern]]]] = {}
+    for needle, several in needles.items():
+        grams.setdefault(_rarest(needle), []).append((needle, several))
+    return _Table(grams, always)
+
+
+def _rarest(needle: str) -> str:
+    pieces = [needle[at : at + _GRAM] for at in range(len(needle) - _GRAM + 1)]
+    return min(pieces, key=lambda piece: sum(_COMMON.get(letter, 8) for letter in piece))
 
 
 _PARSER: Any = getattr(re, "_parser")  # noqa: B009 - the standard library's own parser; there is no public one

@@ -79,7 +79,7 @@ def rank(
     by_name: dict[str, Hits] = {}
     for fact in facts:
         by_name.setdefault(fact.name, Hits()).add(fact.unit, fact.offset)
-    table = _reference_table(catalog, matcher)
+    table = _reference_lines(catalog, matcher)
     evidence = [_evidence(cause, matcher, by_name, excerpt=excerpt, table=table) for cause in catalog.causes.values()]
     evidence = [item for item in evidence if item.signs]
     failures = [item for item in evidence if item.cause.id not in BENIGN]
@@ -103,12 +103,12 @@ def rank(
 
 
 def _evidence(
-    cause: Cause, matcher: Matcher, facts: Mapping[str, Hits], *, excerpt: bool, table: frozenset[str]
+    cause: Cause, matcher: Matcher, facts: Mapping[str, Hits], *, excerpt: bool, table: frozenset[tuple[str, int]]
 ) -> Evidence:
     item = Evidence(cause)
     for sign in cause.signs:
         hits = facts.get(sign.text) if sign.match == "fact" else matcher.hits.get(sign.key)
-        if hits is None or sign.key in table:
+        if hits is None or (hits := _without(hits, table)) is None:
             continue
         if not all(text in matcher.met for text in sign.with_) or any(text in matcher.met for text in sign.absent):
             continue
@@ -132,18 +132,27 @@ def _place(hits: Hits) -> tuple[str, int]:
     return seen.file, seen.line
 
 
-def _reference_table(catalog: Catalog, matcher: Matcher) -> frozenset[str]:
+def _reference_lines(catalog: Catalog, matcher: Matcher) -> frozenset[tuple[str, int]]:
+    """Lines of texts that list the request's errors: they tell of no event."""
     numbers: dict[str, set[str]] = {}
-    keys: dict[str, set[str]] = {}
+    lines: dict[str, set[tuple[str, int]]] = {}
     for cause in catalog.causes.values():
         for sign in cause.signs:
             if sign.match == "request-error" and (hits := matcher.hits.get(sign.key)):
-                for unit, _ in hits.first:
+                for unit, offset in hits.first:
                     if unit.place != "log":
                         numbers.setdefault(unit.file, set()).add(sign.text)
-                        keys.setdefault(unit.file, set()).add(sign.key)
-    tables = [file for file, several in numbers.items() if len(several) >= REFERENCE_TABLE]
-    return frozenset(key for file in tables for key in keys[file])
+                        lines.setdefault(unit.file, set()).add((unit.file, unit.seen(offset).line))
+    return frozenset(
+        line for file, several in numbers.items() if len(several) >= REFERENCE_TABLE for line in lines[file]
+    )
+
+
+def _without(hits: Hits, lines: frozenset[tuple[str, int]]) -> Hits | None:
+    if not lines:
+        return hits
+    kept = [(unit, offset) for unit, offset in hits.first if (unit.file, unit.seen(offset).line) not in lines]
+    return Hits(hits.count, kept, hits.last) if kept else None
 
 
 def _score(item: Evidence, proven: list[Evidence], history: History, extension: str, catalog: Catalog) -> None:
