@@ -20,6 +20,7 @@ CLICK = 0.1
 """Seconds between move, press and release: faster clicks get lost on VZ guests (packer-plugin-tart)."""
 KEY = 0.03
 """Seconds a key is held, and between keys."""
+_DRAG_STEPS = 8
 WHEEL = 0.02
 """Seconds between two notches of the wheel."""
 _ANSWER = 2.0
@@ -169,6 +170,25 @@ class VncScreen:
             self._move(x, y, 1)
             sleep(CLICK)
             self._move(x, y, 0)
+            width, height = self._size()
+            self._move(width - 2, height // 2, 0)
+
+    def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """Press at one pixel, move to another in a few steps, release there; then the pointer leaves for the right edge.
+
+        Raises:
+            ScreenError: Not connected.
+        """
+        with events.step("drag", start=list(start), end=list(end)):
+            self._move(*start, 0)
+            sleep(CLICK)
+            self._move(*start, 1)
+            sleep(CLICK)
+            for part in range(1, _DRAG_STEPS + 1):
+                x, y = (a + (b - a) * part // _DRAG_STEPS for a, b in zip(start, end, strict=True))
+                self._move(x, y, 1)
+                sleep(CLICK / 2)
+            self._move(*end, 0)
             width, height = self._size()
             self._move(width - 2, height // 2, 0)
 

@@ -27,7 +27,7 @@ class Front:
     Attributes:
         news: Notified at each change; its lock guards everything here.
         serial: Counts the changes.
-        time: On the monotonic clock, when the server spoke last of its pixels; 0 before.
+        time: On the monotonic clock, when the server sent pixels last; 0 before.
     """
 
     def __init__(self, log: events.EventLog) -> None:
@@ -92,7 +92,8 @@ class Front:
                 changed = [Box(0, 0, back.shape[1], back.shape[0])]
             else:
                 changed = [part for box in regions for part in _copy_changes(back, self._pixels, box)]
-            self.time = time.monotonic()
+            if regions:
+                self.time = time.monotonic()
             if changed:
                 self.serial += 1
                 self._frame = None

@@ -8,6 +8,7 @@ wiggle the pointer → connect anew. Each rung is an event.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import struct
@@ -31,6 +32,9 @@ PACE = 0.02
 asked for at once."""
 WATCHED = 15.0
 """Seconds that somebody who looked is taken to go on watching."""
+HOLLOW = 0.5
+"""Seconds after an answer without pixels (the pointer's shape, the layout of the screens), until everything is asked for
+once more: TigerVNC sends the pixels behind it, others take the request for answered."""
 REFUSALS = 5
 """Times in a row that a server may send us away before it is taken at its word."""
 _STEADY = 5.0
@@ -181,12 +185,13 @@ class Reader:
         patience = STALL
         last = asked = time.monotonic()
         asked_all: float | None = asked
+        hollow: float | None = None
         wiggled = refreshing = False
         chatter = 0
         while not self.closed.is_set():
             now = time.monotonic()
             if asked_all is not None:
-                wait = asked_all + ANSWER - now
+                wait = min(asked_all + ANSWER, hollow + HOLLOW if hollow is not None else math.inf) - now
             elif self._refresh_wanted:
                 wait = 0.0
             else:
@@ -197,6 +202,11 @@ class Reader:
                     chatter += 1
                     if chatter % _CHATTER == 0:
                         self._nap(PACE)
+                    continue
+                if not update.regions and not update.resized:
+                    last = hollow = time.monotonic()
+                    self._nap(PACE)
+                    self._request(connection, incremental=True)
                     continue
                 chatter = 0
                 differs = self._front.apply(connection.pixels, update.regions)
@@ -212,11 +222,15 @@ class Reader:
                     patience = STALL
                 wiggled = refreshing = False
                 asked, asked_all = self._ask_next(connection, update, asked)
+                hollow = None
                 continue
             self._drain()
             now = time.monotonic()
             if asked_all is not None:
                 if now - asked_all < ANSWER:
+                    if hollow is not None and now - hollow >= HOLLOW:
+                        hollow = None
+                        self._request(connection, incremental=False)
                     continue
                 if wiggled:
                     raise ScreenError(
@@ -234,6 +248,7 @@ class Reader:
                 self._log.event("screen-refresh", machine=self._name, silent=round(now - last, 1))
                 patience = min(STALL_MOST, patience * 2)
                 asked = asked_all = now
+                hollow = None
                 refreshing = True
                 self._request(connection, incremental=False)
 
