@@ -140,6 +140,33 @@ class GuestModel(Protocol):
         """The user switched it off, authenticated."""
 
 
+@dataclass
+class AxElement:
+    """A part of a window as the accessibility interface shows it.
+
+    Attributes:
+        role: "window", "sheet", "button", "static text", "text field", "checkbox", as System Events names its classes.
+        name: Of a window its title, of a button its text; None where macOS has none.
+        value: Of a static text its text.
+        press: What AXPress does.
+    """
+
+    role: str
+    name: str | None = None
+    value: str | None = None
+    children: list[AxElement] = field(default_factory=list)
+    press: Callable[[], None] | None = None
+
+
+@dataclass
+class AxProcess:
+    """A process that has, or could have, windows."""
+
+    name: str
+    windows: list[AxElement] = field(default_factory=list)
+    frontmost: bool = False
+
+
 class Display(Protocol):
     """What the guest asks of the desktop. All calls are made in the event loop's thread."""
 
@@ -157,6 +184,9 @@ class Display(Protocol):
 
     def quit_settings(self) -> None:
         """Close the Settings window if it is open."""
+
+    def accessible(self) -> Sequence[AxProcess]:
+        """The processes with windows on the screen, as the accessibility interface shows them now."""
 
     def freeze(self, frozen: bool, *, hard: bool = False) -> None:  # noqa: FBT001 - a state, named by the verb
         """Stop (or go on) sending framebuffer updates (fault env-vnc-freeze); input still works. A full request revives

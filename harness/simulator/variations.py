@@ -36,6 +36,18 @@ VARIATIONS: dict[str, tuple[str, str]] = {
         "somebody else presses OK in our prompt, or Escape in the password window, once, so many seconds after it came",
     ),
     "consent": ("plain|password", "a password is asked for after Allow in a configuration consent"),
+    "deaf": (
+        "nothing|alert|consent|password",
+        "pointer and keys have no effect on a kind of window, though they arrive: clicks that were delivered and not accepted",
+    ),
+    "accessibility": (
+        "as-image|granted|refused|unanswered",
+        "whether System Events may be told by osascript over SSH (images with SIP off may); unanswered: a question hangs it",
+    ),
+    "ax": (
+        "works|ignored",
+        "what a press through the accessibility interface does; ignored: it is reported as done all the same",
+    ),
     "lock": ("closed|open", "macOS 12: the lock of Security & Privacy"),
 }
 """Name to (values, the first being the usual one; what it does)."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.simulator.display import backdrop, keys
+from harness.simulator.display import accessibility, backdrop, keys
 from harness.simulator.display.alerts import AlertWindow
 from harness.simulator.display.backdrop import BOOT_SIZE, ForeignWindow
 from harness.simulator.display.canvas import Box, Canvas
@@ -22,7 +22,16 @@ from harness.simulator.display.preferences_window import PreferencesWindow
 from harness.simulator.display.settings_window import SettingsWindow, page_of
 from harness.simulator.display.theme import theme_for
 from harness.simulator.display.windows import Control, Window
-from harness.simulator.interfaces import Alert, AlertKind, GuestModel, Journal, MacOSVersion, Stage
+from harness.simulator.interfaces import (
+    Alert,
+    AlertKind,
+    AxElement,
+    AxProcess,
+    GuestModel,
+    Journal,
+    MacOSVersion,
+    Stage,
+)
 from harness.simulator.variations import Variations
 
 Region = tuple[int, int, int, int]
@@ -75,6 +84,8 @@ class Desktop:
         self._ids = itertools.count(1)
         self._pressed: Control | None = None
         self._buttons = 0
+        self._grip: tuple[AlertWindow, float, float] | None = None
+        """The alert that is being dragged, and where it was gripped."""
         self._shift = self._command = False
         self._base: Image.Image | None = None
         self._minute = ""
@@ -163,6 +174,19 @@ class Desktop:
         """Draw again: what the guest's model says has changed."""
         self._paint()
 
+    def accessible(self) -> Sequence[AxProcess]:
+        """See `Display`: who owns which window, and what is in it."""
+        found: dict[str, list[AxElement]] = {}
+        front = self._front()
+        owner = ""
+        for window in reversed(self._stack() if self.stage is Stage.DESKTOP else []):
+            process, element = self._accessible(window)
+            owner = process if window is front else owner
+            if window is self._sheet and process != "SecurityAgent" and self._settings is not None:
+                continue  # shown as a child of its window
+            found.setdefault(process, []).append(element)
+        return accessibility.processes(found, owner)
+
     # --- what a person does
 
     def pointer(self, x: int, y: int, buttons: int) -> None:
@@ -188,14 +212,18 @@ class Desktop:
                 ):  # the window below a sheet takes no clicks
                     self._pressed = window.press(px, py)
             # Before it is painted: that takes a tenth of a second on a large display, and a click is timed by this line.
+            if isinstance(window, AlertWindow) and self._pressed is None:
+                self._grip = (window, px, py)
             self.journal.write(
                 "click", x=x, y=y, hit=f"{window.kind}/{self._pressed.text}" if window and self._pressed else None
             )
             if window is not None:
                 self._paint()
+        if released & 1 and self._grip is not None:
+            self._drop(px, py)
         if released & 1 and self._pressed is not None:
             control, self._pressed = self._pressed, None
-            if window is not None and control.hit(px, py):
+            if window is not None and control.hit(px, py) and not self._deaf(window):
                 self._act(control)
 
     def key(self, keysym: int, down: bool) -> None:  # noqa: FBT001 - as the protocol says it
@@ -204,7 +232,7 @@ class Desktop:
             self._shift = down
         elif keysym in keys.COMMANDS:
             self._command = down
-        elif down and self.stage is Stage.DESKTOP and self._key is not None:
+        elif down and self.stage is Stage.DESKTOP and self._key is not None and not self._deaf(self._key):
             self._typed(keysym, self._key)
 
     # --- inside
@@ -240,6 +268,48 @@ class Desktop:
     def _act(self, control: Control) -> None:
         control.action()
         self._paint()
+
+    def _deaf(self, window: Window) -> bool:
+        """Whether pointer and keys do nothing to it; what arrived is in the journal all the same."""
+        kinds = {
+            "alert": ("alert/extension",),
+            "consent": ("alert/ne-",),
+            "password": ("password-sheet", "security-agent"),
+        }
+        deaf = window.kind.startswith(kinds.get(self.variations.get("deaf"), ("-",)))
+        if deaf:
+            self.journal.write("input-ignored", window=window.kind)
+        return deaf
+
+    def _accessible(self, window: Window) -> tuple[str, AxElement]:
+        """(the process it belongs to, what is in it)."""
+
+        def press(text: str) -> None:
+            self.journal.write("ax-press", hit=f"{window.kind}/{text}")
+            control = next((control for control in window.controls if control.text == text), None)
+            if control is not None and window in self._stack() and self.variations.get("ax") != "ignored":
+                self._act(control)
+
+        settings = "System Settings" if self.macos.generation >= 13 else "System Preferences"
+        if isinstance(window, AlertWindow):
+            own = window.alert.kind is AlertKind.NOTICE
+            process, name = (window.alert.app_name, "") if own else ("UserNotificationCenter", None)
+            return process, accessibility.window_element(window, self.theme, role="window", name=name, press=press)
+        if isinstance(window, PasswordSheet):
+            agent = window.kind == "security-agent"
+            role = "window" if agent else "sheet"
+            element = accessibility.window_element(window, self.theme, role=role, name=None, press=press)
+            return "SecurityAgent" if agent else settings, element
+        if window is self._settings:
+            element = accessibility.window_element(
+                window, self.theme, role="window", name=settings, press=press, pages=True
+            )
+            if self._sheet is not None and self._sheet.kind != "security-agent":
+                element.children.append(self._accessible(self._sheet)[1])
+            return settings, element
+        return "Notes", accessibility.window_element(
+            window, self.theme, role="window", name="Notes", press=press, pages=True
+        )
 
     def _put(self, alert: Alert, *, kind: str = "", aside: float = 0) -> int:
         """An alert in front of all that is there: a little lower and to the right of the one before, or `aside` by points."""
@@ -305,6 +375,19 @@ class Desktop:
             self._foreign.behind = True
         elif window is self._foreign and self._foreign is not None:
             self._foreign.behind = False
+
+    def _drop(self, px: float, py: float) -> None:
+        """An alert is dragged by its background; drawn once, where it is let go."""
+        if self._grip is None:
+            return
+        (window, x, y), self._grip = self._grip, None
+        x0, y0, x1, y1 = window.box
+        dx = min(max(px - x, -x0), self.points[0] - x1)
+        dy = min(max(py - y, 25 - y0), self.points[1] - 40 - y0)
+        if dx or dy:
+            window.box = (x0 + dx, y0 + dy, x1 + dx, y1 + dy)
+            self.journal.write("alert-moved", kind=window.kind)
+            self._paint()
 
     def _answer(self, number: int, text: str) -> None:
         window = self._alerts.pop(number, None)

@@ -7,7 +7,8 @@ from harness.simulator.guest.commands.files import ditto, xattr
 from harness.simulator.guest.commands.log_command import log
 from harness.simulator.guest.commands.packages import hdiutil, installer, pkgutil
 from harness.simulator.guest.commands.property_lists import defaults, plist_buddy, plutil
-from harness.simulator.guest.commands.session import caffeinate, open_command, osascript, screencapture, shutdown
+from harness.simulator.guest.commands.scripting import osascript
+from harness.simulator.guest.commands.session import caffeinate, open_command, screencapture, shutdown
 from harness.simulator.guest.commands.signing import codesign, dwarfdump, spctl, stapler
 from harness.simulator.guest.commands.sysdiagnose import sysdiagnose
 from harness.simulator.guest.commands.system_info import (

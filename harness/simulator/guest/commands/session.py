@@ -1,4 +1,4 @@
-"""Commands about the session at the console, and about power: open, osascript, screencapture, shutdown, caffeinate."""
+"""Commands about the session at the console, and about power: open, screencapture, shutdown, caffeinate."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from harness.simulator.guest.core import USER, MacGuest
 from harness.simulator.interfaces import CommandIO
 
 _SETTINGS_URL = re.compile(r"x-apple\.systempreferences:.*", re.DOTALL)
-_QUIT = re.compile(
-    r"""(?:tell\s+app(?:lication)?\s+"(?P<a>[^"]+)"\s+to\s+quit|quit\s+app(?:lication)?\s+"(?P<b>[^"]+)")""",
-    re.IGNORECASE,
-)
 _SETTINGS_NAMES = ("System Settings", "System Preferences", "com.apple.systempreferences")
 
 
@@ -89,40 +85,6 @@ def _find_app(guest: MacGuest, wanted: str, cwd: str, *, by_identifier: bool) ->
         except OSError:
             continue
     return None
-
-
-async def osascript(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
-    """Quits System Settings; everything else is refused as on a Mac where nobody granted Accessibility or Automation."""
-    try:
-        given = parse(argv[1:], flags=("-s",), values=("-e", "-l"))
-    except UsageMistake as error:
-        await complain(io, f"osascript: {error}")
-        return EX_USAGE
-    script = given.value("-e")
-    if script is None:
-        script = (await io.stdin.read(65536)).decode("utf-8", "replace") if not given.operands else ""
-    if guest.console_user != USER:
-        await complain(io, "0:0: execution error: An error of type -10810 has occurred. (-10810)")
-        return 1
-    match = _QUIT.search(script)
-    if match and given.value("-l") is None:
-        if (match["a"] or match["b"]) in _SETTINGS_NAMES:
-            guest.close_settings()
-            return 0
-        await complain(
-            io, f"0:0: execution error: Not authorized to send Apple events to {match['a'] or match['b']}. (-1743)"
-        )
-        return 1
-    if "System Events" in script:
-        await complain(
-            io, "0:0: execution error: System Events got an error: osascript is not allowed assistive access. (-1719)"
-        )
-        return 1
-    if given.value("-l") == "JavaScript":
-        await complain(io, "execution error: Error: Error: Not authorized to send Apple events. (-1743)")
-        return 1
-    await complain(io, "0:1: syntax error: A unknown token can’t go here. (-2740)")
-    return 1
 
 
 async def screencapture(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
