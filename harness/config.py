@@ -132,7 +132,7 @@ class EvidenceSettings(_Table):
     sysdiagnose: bool = True
     log_last: str = Field(default="30m", pattern=r"^\d+[smhd]$|^boot$")
     keep_passing: bool = True
-    """Keep frames and the streamed log of passing scenarios too; their result and event stream stay in any case."""
+    """Keep frames, recording and the streamed log of passing scenarios too; their result and event stream stay in any case."""
     max_frames: int = Field(default=40, ge=1)
     recording: bool = True
     """Record the screen of each Mac into its case file: every change, and what was recognised and clicked."""
