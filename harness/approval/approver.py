@@ -136,9 +136,12 @@ class Approver:
             full_look = time.monotonic() + min(5.0, deadline.remaining / 2) if thorough else float("inf")
             while True:
                 frame, seen = self.observer.watch(frame, deadline, kinds=kinds)
-                seen = self._ours(seen)
+                foreign, seen = seen, self._ours(seen)
                 if seen is not None:
                     break
+                if foreign is not None and self.presser.move_aside(foreign, deadline):  # ours may lie under it
+                    frame = self.screen.settle(deadline.sub(1.0), quiet=CALM)
+                    continue
                 over = deadline.expired or (hopeless is not None and hopeless())
                 if over or time.monotonic() >= full_look:
                     full_look = float("inf")

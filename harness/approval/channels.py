@@ -7,7 +7,7 @@ channel is given what was *seen*; whether its press had an effect is judged from
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.screen import Button, Screen, Sighting
 from harness.waiting import Deadline
@@ -36,6 +36,15 @@ class Channel(Protocol):
             HarnessError: The press could not be delivered; the walk goes on with the next channel.
             WaitTimeout: Not within the deadline.
         """
+        ...
+
+
+@runtime_checkable
+class Draggable(Protocol):
+    """A screen on which a window can be moved."""
+
+    def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """Press at one pixel, move, release at the other."""
         ...
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness import events
-from harness.approval.channels import Channel
+from harness.approval.channels import Channel, Draggable
 from harness.approval.observer import Observer
 from harness.approval.records import Step
 from harness.errors import HarnessError
@@ -52,6 +52,7 @@ class Presser:
         self.observer = observer
         self.channels = tuple(channels)
         self._told: set[str] = set()
+        self._moved: set[str] = set()
 
     def press(
         self, seen: Sighting, button: Button, deadline: Deadline, tries: Counter[str], *, fresh: Frame | None = None
@@ -116,6 +117,31 @@ class Presser:
                 )
             return channel
         return None
+
+    def move_aside(self, seen: Sighting, deadline: Deadline) -> bool:
+        """Drag another app's alert to the screen's left edge, by its empty part above the title, away from what it covers. None
+        of its buttons is touched. True if it went; at most once for each.
+
+        That alerts can be moved by their background: assumed of all generations.
+        """
+        key = f"{seen.window}/{seen.app_name}"
+        if seen.title is None or key in self._moved or not isinstance(self.screen, Draggable):
+            return False
+        self._moved.add(key)
+        height = seen.title.height
+        grip = (seen.title.centre[0], max(0, seen.title.y0 - height // 2))
+        if any(
+            button.box.padded(height, seen.frame.size).overlaps(Box(*grip, grip[0] + 1, grip[1] + 1))
+            for button in seen.buttons
+        ):
+            return False
+        before = self.screen.frame(deadline)
+        if not same(before, seen.frame, seen.title):
+            return False
+        self.screen.drag(grip, (grip[0] - seen.box.x0 + height, grip[1]))
+        went = self.gone(before, seen, deadline.sub(EFFECT)) is not None
+        events.event("moved-aside", window=seen.window, app_name=seen.app_name, went=went)
+        return went
 
     def changed(self, before: Frame, box: Box, deadline: Deadline) -> Frame | None:
         """The first frame in which `box`, or something as big as a window, is not as it was before; None if there is none

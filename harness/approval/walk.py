@@ -137,7 +137,7 @@ class Walker:
     def _act_on_prompt(self, walk: Walk, seen: Sighting, deadline: Deadline) -> bool:
         if not self.ours(seen):
             walk.why = f"a prompt for “{seen.app_name}” is in front"
-            return False
+            return self.presser.move_aside(seen, deadline)
         if walk.route == "prompt":
             button = seen.advice
         else:
@@ -166,7 +166,7 @@ class Walker:
             return False
         if ours is not None and seen.advice is not None:
             return self._press(walk, seen, seen.advice, deadline)
-        if ours is None and idle > 2.0 and walk.scrolls < 3:
+        if ours is None and idle > 2.0 and walk.scrolls < _MOST_SCROLLS:
             return self.scroll(walk, seen.window, seen.box)
         if ours is None and idle > ROWS_COME:
             walk.hopeless = f"the sheet has no row that can be switched on: {seen.why}" if walk.opened > 1 else ""

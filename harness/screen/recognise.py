@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from harness.screen.catalog import Catalog, default_catalog
+from harness.screen.checklist import see_checklist
 from harness.screen.frames import Box, Frame
 from harness.screen.layout import around, paragraphs
 from harness.screen.looks import appearance, button_around, scale
@@ -105,6 +106,8 @@ def _known(
             found = see_sheet(frame, page, lines, region, app_name)
         elif page.layout == "blocked":
             found = see_blocked(frame, page, lines, groups, app_name)
+        elif page.layout == "checklist":
+            found = see_checklist(frame, page, lines, app_name)
         elif page.layout == "rows":
             found = see_rows(frame, page, lines, region, app_name, extension_kind)
         if found is not None and (best is None or _order(found) < _order(best)):

@@ -29,7 +29,7 @@ def find_switch(frame: Frame, strip: Box, text_height: int) -> Widget | None:
     Its knob's side tells the state; its colour must not say otherwise.
     """
     pixels = frame.crop(strip)
-    for box, area in reversed(_components(pixels)):
+    for box, area in reversed(components(pixels)):
         ratio = box.width / max(1, box.height)
         if not 1.4 <= ratio <= 2.7 or not 0.7 * text_height <= box.height <= 2.6 * text_height:
             continue
@@ -44,7 +44,7 @@ def find_switch(frame: Frame, strip: Box, text_height: int) -> Widget | None:
 
 def find_info(frame: Frame, strip: Box, text_height: int, avoid: Sequence[Box] = ()) -> Widget | None:
     """The right-most (i) button in a strip of a row: a ring, as high as wide; not within the boxes of `avoid` (texts)."""
-    for box, area in reversed(_components(frame.crop(strip))):
+    for box, area in reversed(components(frame.crop(strip))):
         ratio = box.width / max(1, box.height)
         if not 0.68 <= area <= 0.9:  # a disc fills 0.785 of its box, a square all of it
             continue
@@ -67,7 +67,7 @@ def is_default(frame: Frame, text: Box) -> bool:
     return bool(samples) and all(float(sample.max() - sample.min()) > _COLOURFUL for sample in samples)
 
 
-def _components(pixels: Pixels) -> list[tuple[Box, float]]:
+def components(pixels: Pixels) -> list[tuple[Box, float]]:
     """(box, how much of it the outline fills) of everything that differs from the strip's usual colour, left to right."""
     import cv2
 

@@ -131,7 +131,7 @@ class SettingsWindow(Window):
         """Turn the wheel: positive is down, 30 points a line; in a sheet, a row a line."""
         if self.sheet:
             most = max(0, len(self._listed()) - _ROWS)
-            was, self.first = self.first, min(max(0, self.first + lines), most)
+            was, self.first = self.first, min(max(0, self.first + (1 if lines > 0 else -1)), most)
             return was != self.first
         before = self.offset
         self.offset = min(max(0.0, self.offset + 30 * lines), self._most)
