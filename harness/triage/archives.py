@@ -10,6 +10,7 @@ of `MAX_DOCUMENT` bytes, a log of what is left of the whole.
 from __future__ import annotations
 
 import bz2
+import io
 import lzma
 import tarfile
 import zipfile
@@ -22,7 +23,6 @@ from typing import Any, BinaryIO, Final, cast
 from isal import igzip, isal_zlib
 
 from harness.formats.records import Coverage
-from harness.guest.trees import BoundedHeaders
 from harness.triage.reading import Readable
 
 RATIO: Final = 200
@@ -31,6 +31,14 @@ MOST: Final = 64 << 30
 MAX_MEMBERS: Final = 300_000
 MAX_DOCUMENT: Final = 32 << 20
 MAX_NAME: Final = 1024
+MAX_HEADER: Final = 1 << 20
+_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 _CHUNK: Final = 1 << 20
 DAMAGE: Final[tuple[type[Exception], ...]] = (
     EOFError,
@@ -46,6 +54,15 @@ DAMAGE: Final[tuple[type[Exception], ...]] = (
     UnicodeError,
 )
 """Everything by which a damaged archive shows."""
+
+
+class BoundedHeaders(tarfile.TarInfo):
+    """Refuses members that are all header: what would fill the memory before there is a name."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+        if self.size > MAX_HEADER and self.type in _HEADERS:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc]
 
 
 class Bounded:
@@ -195,6 +212,20 @@ def tar_members(stream: Readable, coverage: Coverage) -> Iterator[Member]:
     if why := getattr(stream, "why", ""):
         coverage.truncated = True
         coverage.note(f"the archive: {why}")
+
+
+def tar_names(head: bytes) -> list[str]:
+    """The names of the members that a tar's beginning shows, at most ten."""
+    names: list[str] = []
+    try:
+        with tarfile.open(fileobj=io.BytesIO(head), mode="r|", tarinfo=BoundedHeaders) as archive:
+            for info in archive:
+                names.append(checked_name(info.name)[0] + ("/" if info.isdir() else ""))
+                if len(names) == 10:
+                    break
+    except DAMAGE:  # it is cut off: that is its nature
+        pass
+    return names
 
 
 def zip_members(path: Path | BinaryIO, coverage: Coverage) -> Iterator[Member]:

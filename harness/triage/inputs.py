@@ -34,7 +34,7 @@ from harness.formats import FormatError
 from harness.formats.failures import excerpt
 from harness.formats.records import Coverage, Record
 from harness.triage import casefile, logarchive
-from harness.triage.archives import MOST, Bounded, Member, tar_members, unpacked, zip_members
+from harness.triage.archives import MOST, Bounded, Member, tar_members, tar_names, unpacked, zip_members
 from harness.triage.detect import sniff, text_kind
 from harness.triage.logarchive import Store
 from harness.triage.members import looks_like_sysdiagnose, read_content, read_head, read_member, role_of
@@ -127,6 +127,7 @@ def _stream(
     path: Path | None,
     *,
     logs: bool = True,
+    prefix: str = "",
 ) -> Source:
     try:
         head = read_head(stream)
@@ -155,14 +156,16 @@ def _stream(
             raise FormatError(f"text, a log or a tar in {name}", seen=f"{kind} within", hint="unpack it once by hand")
     if kind == "tar":
         whole = _Reread(head, plain)
-        return _finished(name, "archive", _tar(whole, reading, window, logs=logs), reading, stream, top=_top(head))
+        return _finished(
+            name, "archive", _tar(whole, reading, window, logs=logs, prefix=prefix), reading, stream, top=_top(head)
+        )
     if kind == "zip":
         if path is None:
             raise UsageError(
                 f"{name} as a file", seen="a zip that streams", hint="a zip is read from its end: save it first"
             )
         members = zip_members(path, reading.coverage)
-        return _finished(name, "archive", _members(members, reading, window, logs=logs), reading, stream)
+        return _finished(name, "archive", _members(members, reading, window, logs=logs, prefix=prefix), reading, stream)
     if kind == "tracev3":
         return _finished(name, "tracev3", _trace(head, short, size, reading), reading, stream)
     if kind == "utf-16":
@@ -211,23 +214,25 @@ def _finished(
     return Source(name, kind, closing(), reading.coverage, reading.documents)
 
 
-def _tar(stream: Readable, reading: Reading, window: Window | None, *, logs: bool) -> Iterator[Record]:
-    yield from _members(tar_members(stream, reading.coverage), reading, window, logs=logs)
+def _tar(stream: Readable, reading: Reading, window: Window | None, *, logs: bool, prefix: str) -> Iterator[Record]:
+    yield from _members(tar_members(stream, reading.coverage), reading, window, logs=logs, prefix=prefix)
     if why := getattr(stream, "why", ""):
         reading.coverage.truncated = True
         reading.coverage.note(f"the archive: {why}")
 
 
-def _members(members: Iterator[Member], reading: Reading, window: Window | None, *, logs: bool) -> Iterator[Record]:
+def _members(
+    members: Iterator[Member], reading: Reading, window: Window | None, *, logs: bool, prefix: str
+) -> Iterator[Record]:
     """The records of an archive's files. Without `logs` only its documents are read."""
     with tempfile.TemporaryDirectory(prefix="sysext-triage-") as scratch:
         store = Store(Path(scratch) if logs and logarchive.decoder() is not None else None)
         simulated = False
         loose: bool | None = None
         for member in members:
-            name = member.name
-            if loose is None or (loose and looks_like_sysdiagnose(name)):
-                loose = not looks_like_sysdiagnose(name) and ".logarchive/" not in name
+            if loose is None or (loose and looks_like_sysdiagnose(member.name)):
+                loose = not looks_like_sysdiagnose(member.name) and ".logarchive/" not in member.name
+            name = prefix + member.name
             role = role_of(name, loose=loose)
             if role == "nested":
                 reading.coverage.skip(name, "an archive within the archive: open it by itself")
@@ -323,7 +328,7 @@ def _case(path: Path, reading: Reading, window: Window | None) -> Iterator[Recor
         file = (path / name).open("rb")
         size = (path / name).stat().st_size
         try:
-            inner = _stream(file, name, reading, size, window, path / name, logs=not logged)
+            inner = _stream(file, name, reading, size, window, path / name, logs=not logged, prefix=f"{name}/")
         except SysextError as error:
             file.close()
             reading.coverage.skip(name, f"{error.expected}: {error.seen}")
@@ -334,8 +339,8 @@ def _case(path: Path, reading: Reading, window: Window | None) -> Iterator[Recor
 
 
 def _top(head: bytes) -> str:
-    """The name of a tar's first member."""
-    return head[:100].partition(b"\0")[0].decode("utf-8", "replace").removeprefix("./")
+    """The name of a tar's first member, as far as its beginning tells."""
+    return next((member for member in tar_names(head)), "")
 
 
 class _Reread:

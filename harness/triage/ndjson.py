@@ -14,7 +14,7 @@ from harness.formats.logs_array import ObjectSplitter
 from harness.formats.logs_markers import parse_marker
 from harness.formats.logs_scan import Line, decode_block, decode_line, moment_of, record_of
 from harness.formats.records import FileCoverage, Record
-from harness.triage.reading import Blocks, Reading
+from harness.triage.reading import Blocks, Interest, Reading
 
 _ALWAYS = frozenset(("lossEvent", "timesyncEvent"))
 
@@ -59,8 +59,8 @@ class _Reader:
         self.streamed = False
 
     def plain(self, found: list[Line]) -> bool:
-        """Whether every line is a record: none of them closes the log or has nothing of a log in it."""
-        return all(line.timestamp or line.eventMessage or line.eventType for line in found)
+        """Whether every line is surely a record: the closing line has no timestamp, nor has what is none of the log's."""
+        return None not in (stamps := [line.timestamp for line in found]) and "" not in stamps
 
     def whole(self, found: list[Line], before: int) -> Iterator[Record]:
         """The wanted records of a block in which every line is one; `before` lines came before it."""
@@ -69,50 +69,27 @@ class _Reader:
         self.records += size
         coverage.records += size
         reading.count(self.where, "record", size)
-        paths = Counter([line.processImagePath or "" for line in found])
+        paths = [line.processImagePath or "" for line in found]
+        counts = Counter(paths)
         names: Counter[str] = Counter()
-        for path, seen in paths.items():
+        for path, seen in counts.items():
             names[path.rpartition("/")[2]] += seen
         reading.processes(names)
         reading.saw(self.where, moment_of(found[0].timestamp))
         reading.saw(self.where, moment_of(found[-1].timestamp))
-        interest = reading.interest
-        if interest is None:
-            wanted = list(range(size))
+        first = found[0].bootUUID
+        one_boot = [line.bootUUID for line in found].count(first) == size
+        if one_boot:
+            reading.boot_of((first or "").upper())
+        if reading.interest is None:
+            wanted: list[int] | range = range(size)
         else:
-            processes = {path for path in paths if path.rpartition("/")[2] in interest.processes}
-            subsystems = {
-                name for name in {line.subsystem for line in found} if name and interest.names_subsystem(name)
-            }
-            levels = interest.levels
-            texts = []
-            if interest.texts:  # one search through all messages tells which texts need looking for in each
-                joined = "\n".join([line.eventMessage or "" for line in found])
-                texts = [text for text in interest.texts if text in joined]
-            wanted = [
-                index
-                for index, line in enumerate(found)
-                if line.processImagePath in processes
-                or line.subsystem in subsystems
-                or line.messageType in levels
-                or line.eventType in _ALWAYS
-            ]
-            if texts:
-                extra = {
-                    index
-                    for index, line in enumerate(found)
-                    if (message := line.eventMessage) and any(text in message for text in texts)
-                }
-                if extra:
-                    wanted = sorted(extra.union(wanted))
-        boots = {line.bootUUID for line in found}
-        if len(boots) == 1:
-            reading.boot_of((found[0].bootUUID or "").upper())
-        chosen = set(wanted) if len(boots) > 1 else ()
-        for index in wanted if len(boots) == 1 else range(size):
+            wanted = self.wanted(found, paths, counts, reading.interest)
+        chosen = () if one_boot else frozenset(wanted)
+        for index in wanted if one_boot else range(size):
             line = found[index]
             boot = reading.boot_of((line.bootUUID or "").upper())
-            if len(boots) > 1 and index not in chosen:
+            if not one_boot and index not in chosen:
                 continue
             record = record_of(line, file=self.file, number=before + index + 1, boot=boot)
             reading.saw(self.where, record.time)
@@ -120,6 +97,35 @@ class _Reader:
             if record.kind == records.LOSS:
                 self._lost(record)
             yield record
+
+    def wanted(self, found: list[Line], paths: list[str], counts: Counter[str], interest: Interest) -> list[int]:
+        """The places in a block of what is of interest.
+
+        Each question is asked of the block first: most have the answer no, and then no record is looked at.
+        """
+        places: set[int] = set()
+        processes = {path for path in counts if path.rpartition("/")[2] in interest.processes}
+        if processes:
+            places.update([index for index, path in enumerate(paths) if path in processes])
+        systems = [line.subsystem for line in found]
+        subsystems = {name for name in set(systems) if name and interest.names_subsystem(name)}
+        if subsystems:
+            places.update([index for index, name in enumerate(systems) if name in subsystems])
+        if interest.levels:
+            levels = [line.messageType for line in found]
+            for level in interest.levels:
+                if level in levels:
+                    places.update([index for index, name in enumerate(levels) if name == level])
+        kinds = [line.eventType for line in found]
+        if kinds.count("logEvent") != len(kinds):
+            places.update([index for index, kind in enumerate(kinds) if kind in _ALWAYS])
+        if interest.texts:
+            messages = [line.eventMessage or "" for line in found]
+            joined = "\n".join(messages)
+            for text in interest.texts:
+                if text in joined:
+                    places.update([index for index, message in enumerate(messages) if text in message])
+        return sorted(places)
 
     def one(self, raw: bytes, number: int) -> Iterator[Record]:
         """A line on its own."""
