@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import sys
 import threading
@@ -35,6 +34,7 @@ from harness.screen.timeline import (
     Header,
     MarkRecord,
     encode,
+    tile_name,
 )
 from harness.waiting import Deadline
 
@@ -353,8 +353,7 @@ class ScreenRecorder:
         import cv2
 
         part = np.ascontiguousarray(part)
-        digest = hashlib.blake2b(part.data, digest_size=16, person=f"{part.shape[1]}x{part.shape[0]}".encode())
-        name = digest.hexdigest()
+        name = tile_name(part)
         if name in self._sizes:
             return name
         done, data = cv2.imencode(".png", np.ascontiguousarray(part[:, :, ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 1])
@@ -493,4 +492,4 @@ def _give_way() -> None:
     """On Linux a thread has a niceness of its own: those who look for the prompt go first."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)

@@ -9,6 +9,7 @@ the file as a whole. What is read may be anybody's: every record is checked, siz
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -264,7 +265,7 @@ class Painter:
 
     Attributes:
         pixels: The present picture; changes with each `paint`.
-        missing: Tiles that could not be had so far.
+        missing: Tiles so far that could not be had, or are not what their name says.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -290,12 +291,21 @@ class Painter:
             y, x = divmod(number, record.columns)
             target = self.pixels[y * TILE : (y + 1) * TILE, x * TILE : (x + 1) * TILE]
             tile = read_tile(self.recording.tile(name), (target.shape[0], target.shape[1]))
-            if tile is None:
+            if tile is None or tile_name(tile) != name:
                 self.missing += 1
                 target[:] = _UNKNOWN
             else:
                 target[:] = tile
         return self.pixels
+
+
+def tile_name(pixels: Pixels) -> str:
+    """The name of a tile: BLAKE2b of its pixels (red, green, blue, row by row), 16 bytes, with "WIDTHxHEIGHT" as the
+    person; so a timeline vouches for its pictures.
+    """
+    height, width = pixels.shape[:2]
+    data = np.ascontiguousarray(pixels)
+    return hashlib.blake2b(data.data, digest_size=16, person=f"{width}x{height}".encode()).hexdigest()
 
 
 def read_tile(path: Path, shape: tuple[int, int]) -> Pixels | None:

@@ -98,9 +98,12 @@ def test_a_tile_that_is_gone_or_not_what_it_says_is_grey(recorded: Path, tmp_pat
     recording.tile(first.tiles["0"]).unlink()
     recording.tile(first.tiles["1"]).write_bytes(b"\x89PNG\r\n\x1a\nnonsense" * 20)
     Image.new("RGB", (3000, 3000)).save(recording.tile(first.tiles["2"]), format="PNG")
+    changed = np.asarray(Image.open(recording.tile(first.tiles["3"]))).copy()
+    changed[0, 0] ^= 1
+    Image.fromarray(changed).save(recording.tile(first.tiles["3"]), format="PNG")
     painter = Painter(recording)
     pixels = painter.paint(first)
-    assert painter.missing == 3
+    assert painter.missing == 4
     assert tuple(pixels[5, 5]) == (96, 96, 104)
     assert tuple(pixels[5, TILE + 5]) == (96, 96, 104)
 
