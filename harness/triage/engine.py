@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -80,6 +81,8 @@ INTEREST: Final = Interest(
 )
 """What is wanted of a large log; all signs of all causes lie in it."""
 MAX_TIMELINE: Final = 500
+COLLECTED: Final = frozenset({"case-file", "sysdiagnose", "archive", "logarchive", "tracev3", "folder"})
+"""Kinds that a program collected: nobody chose their lines, however few they are."""
 
 
 def triage(
@@ -89,6 +92,7 @@ def triage(
     extension_id: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    prompt_seen: bool | None = None,
 ) -> Triage:
     """Say why, from everything in `paths` together (they belong to one Mac).
 
@@ -98,6 +102,7 @@ def triage(
         extension_id: The same by the extension's bundle identifier.
         since: Leave out log records before; naive times are the log's own clock.
         until: Leave out log records after.
+        prompt_seen: Whether whoever watched the screen saw the prompt; None if nobody did, or a case file tells.
 
     Raises:
         UsageError: A path does not exist or cannot be read.
@@ -105,6 +110,7 @@ def triage(
     """
     extension = extension_id or (app.extension.id if app else "") or ""
     run = _Run(extension, app.bundle_id if app else "", since, until)
+    run.prompt_seen = prompt_seen
     with events.step("triage", inputs=[_name(path) for path in paths]) as step:
         for path in paths:
             run.read(path)
@@ -123,6 +129,7 @@ class _Run:
         self.host = host
         self.since = since
         self.until = until
+        self.prompt_seen: bool | None = None
         self.sources: list[Source] = []
         self.documents: list[Document] = []
         self.order = 0
@@ -141,6 +148,8 @@ class _Run:
                 self._take(record)
         for document in source.documents:
             self._document(document)
+        if self.prompt_seen is None and isinstance(path, str | Path):
+            self.prompt_seen = _prompt_seen(Path(path))
 
     def _take(self, record: Record) -> None:
         self.order += 1
@@ -177,7 +186,7 @@ class _Run:
         coverages = [source.coverage for source in self.sources]
         lost = sum(coverage.lost for coverage in coverages)
         facts = [
-            *self.history.facts(lost=bool(lost)),
+            *self.history.facts(lost=bool(lost), prompt_seen=self.prompt_seen),
             *self.texts.facts(self.history),
             *document_facts(self.documents, self.history, extension=self.extension, host=self.host),
         ]
@@ -187,7 +196,7 @@ class _Run:
             self.matcher,
             facts,
             self.history,
-            excerpt=is_excerpt(counted, self.lines),
+            excerpt=is_excerpt(counted, self.lines) and not any(source.kind in COLLECTED for source in self.sources),
             extension=self.extension,
         )
         coverage = self._coverage(lost)
@@ -245,6 +254,21 @@ class _Run:
             "boots": sum(len(coverage.boots) for coverage in coverages),
             "notes": notes,
         }
+
+
+def _prompt_seen(folder: Path) -> bool | None:
+    """What the harness saw, if that is a case file: False where it waited for the prompt in vain."""
+    stream = folder / "run.jsonl"
+    if not stream.is_file():
+        return None
+    seen: bool | None = None
+    for record in itertools.islice(events.read(stream), 100_000):
+        if record.get("name") == "prompt-missing":
+            return False
+        attributes = record.get("attributes")
+        if record.get("name") == "wait for prompt" and isinstance(attributes, dict) and attributes.get("window"):
+            seen = True
+    return seen
 
 
 def _is_simulated(document: Document) -> bool:

@@ -126,11 +126,12 @@ def document_facts(
         host: That of its app.
     """
     enabled = {row.identifier for row in history.rows if row.state == "activated_enabled"}
+    off = {row.identifier for row in history.rows} - enabled
     for order, document in enumerate(documents):
         if isinstance(document.value, CrashReport):
             yield from _crash(document, document.value, history, extension, host, order)
         elif document.kind == "launchctl":
-            yield from _job(document, document.value, enabled, extension, order)
+            yield from _job(document, document.value, enabled, off, extension, order)
 
 
 def _crash(
@@ -172,7 +173,10 @@ def _crash(
         yield Fact("crash-host-near-activation" if near else "crash-host", unit, name)
 
 
-def _job(document: Document, job: Any, enabled: set[str], extension: str, order: int) -> Iterator[Fact]:
+def _job(document: Document, job: Any, enabled: set[str], off: set[str], extension: str, order: int) -> Iterator[Fact]:
+    """`off`: extensions that are known and not enabled: of those no process is expected."""
+    if any(name and name in document.text for name in off):
+        return
     if job is None:
         text = fold(document.text)
         wanted = extension and extension in text

@@ -329,10 +329,16 @@ class History:
 
     # -- what it comes to ------------------------------------------------------------------------------------------
 
-    def facts(self, *, lost: bool = False) -> Iterator[Fact]:
-        """Everything that follows. `lost`: messages are missing from the log, so silence proves nothing."""
+    def facts(self, *, lost: bool = False, prompt_seen: bool | None = None) -> Iterator[Fact]:
+        """Everything that follows.
+
+        Args:
+            lost: Messages are missing from the log, so silence proves nothing.
+            prompt_seen: Whether somebody who watched the screen saw the prompt; None if nobody did.
+        """
         yield from self._states()
         yield from self._requests(lost=lost)
+        yield from self._prompts(lost=lost, prompt_seen=prompt_seen)
         if (
             self._wake is not None
             and self._flow_before
@@ -382,18 +388,28 @@ class History:
         for unit, gone, answered in self._conflicts:
             if gone and not answered:
                 yield Fact("conflict-unanswered", unit)
+
+    def _prompts(self, *, lost: bool, prompt_seen: bool | None) -> Iterator[Fact]:
+        """No prompt although the log covers the time in which it should have come; or one that nobody could see."""
         for identifier, life in self._lives.items():
-            if life.waiting and not life.enabled and self._new_requests and not self._coalesced and not lost:
-                unit = life.waiting[0]
-                asked = any(0 <= (_seconds_between(unit, other) or 0) <= PROMPT_WAIT for other in self._asked)
-                if not asked and self._goes_on(unit.seconds, PROMPT_WAIT):
-                    yield Fact("waiting-without-prompt", unit, identifier)
-        if self._asked and self._coalesced:
+            if not life.waiting or not self._new_requests or self._coalesced or prompt_seen:
+                continue
+            unit = life.waiting[0]
+            after = [other for other in self._asked if 0 <= (_seconds_between(unit, other) or 0) <= PROMPT_WAIT]
+            if after and prompt_seen is False:
+                yield Fact("prompt-invisible", after[-1], identifier)
+            elif (
+                not after
+                and not lost
+                and (prompt_seen is False or (not life.enabled and self._goes_on(unit.seconds, PROMPT_WAIT)))
+            ):
+                yield Fact("waiting-without-prompt", unit, identifier)
+        if self._asked and self._coalesced and not prompt_seen:
             boot = self._coalesced[-1].boot
-            again = [unit for unit in self._coalesced if unit.boot == boot]
-            shown = [unit for unit in self._asked if unit.boot == boot and unit.order < again[0].order]
-            if len(again) >= 1 and shown:
-                yield Fact("prompt-invisible", again[-1])
+            shown = [unit for unit in self._asked if unit.boot == boot and unit.order < self._coalesced[-1].order]
+            later = [unit for unit in self._asked if unit.boot > boot]
+            if shown and (prompt_seen is False or later):
+                yield Fact("prompt-invisible", self._coalesced[-1])
 
     def _silence_tells(self, moment: float | None) -> bool:
         """Whether nothing after `moment` means that nothing happened: the log goes on, or it is just those lines."""

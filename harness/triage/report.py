@@ -212,8 +212,11 @@ def _escape(text: str) -> str:
 
 
 def _sign(sign: SignSeen) -> Iterator[str]:
-    place = f"{sign.file}:{sign.line}" if sign.line else sign.file
-    head = "   | " + " ".join(part for part in (harmless(place, 60), sign.time, sign.process) if part)
+    name = harmless(sign.file, 4000)
+    place = name if len(name) <= 56 else "…" + name[-55:]
+    if sign.line:
+        place += f":{sign.line}"
+    head = "   | " + " ".join(part for part in (place, sign.time, sign.process) if part)
     if sign.count > 1:
         head += f" ({sign.count} times)"
     yield head[:WIDTH]
