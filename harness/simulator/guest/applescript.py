@@ -250,9 +250,12 @@ class _Program:
             if not isinstance(owner, _Application) or owner.name != "System Events":
                 raise ScriptError(f"Can’t get process of {spell(owner)}.", -1728)
             return await self._pick(list(self._world.processes()), node, owner)
+        if isinstance(owner, AxProcess | AxElement) or (
+            isinstance(owner, _Application) and owner.name == "System Events"
+        ):
+            await self._may_look()
         if not isinstance(owner, AxProcess | AxElement):
             raise ScriptError(f"Can’t get {node[1]} of {spell(owner)}.", -1728)
-        await self._may_look()
         children = owner.windows if isinstance(owner, AxProcess) else owner.children
         fitting = [child for child in children if node[1] in (child.role, "ui element")]
         return await self._pick(fitting, node, owner)

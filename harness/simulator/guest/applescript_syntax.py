@@ -142,7 +142,7 @@ class _Parser:
             return ("timeout", seconds, self._body("timeout"))
         for word in ("ignoring", "considering"):
             if self._take(word):
-                while self._kind() != "line":
+                while self._kind() not in ("line", "end"):
                     self._at += 1
                 return self._body(word)
         if self._take("on run"):
@@ -161,7 +161,7 @@ class _Parser:
             self._wants("to")
             return ("set", name, self.expression())
         if self._take("return"):
-            return ("return", None if self._kind() == "line" else self.expression())
+            return ("return", None if self._kind() in ("line", "end") else self.expression())
         if self._take("error"):
             text = None if self._ahead("number") else self.expression()
             return ("error", text, self.expression() if self._take("number") else None)
@@ -177,9 +177,9 @@ class _Parser:
             self._wants("of")
             return ("perform", action, self.expression())
         if self._take("activate"):
-            return ("activate", None if self._kind() == "line" else self.expression())
+            return ("activate", None if self._kind() in ("line", "end") else self.expression())
         if self._take("quit"):
-            return ("quit", None if self._kind() == "line" else self.expression())
+            return ("quit", None if self._kind() in ("line", "end") else self.expression())
         self._take("get")
         return ("get", self.expression())
 
@@ -203,7 +203,7 @@ class _Parser:
             self._wants("in")
             items = self.expression()
             return ("each", name, items, self._body("repeat"))
-        times = None if self._kind() == "line" else self.expression()
+        times = None if self._kind() in ("line", "end") else self.expression()
         self._take("times")
         return ("times", times, self._body("repeat"))
 
@@ -215,7 +215,7 @@ class _Parser:
 
     def _end(self, word: str) -> None:
         self._wants("end")
-        if self._kind() != "line" and not self._take(word):
+        if self._kind() not in ("line", "end") and not self._take(word):
             raise self._wrong(f"end {word}")
 
     # --- expressions
@@ -299,7 +299,7 @@ class _Parser:
         if self._take("count"):
             self._take("of")
             return ("count", self.primary())
-        if self._take("application"):
+        if not self._ahead("application process") and (self._take("application") or self._take("app")):
             return ("application", self.primary())
         self._take("the")
         found = self._specifier()
@@ -356,10 +356,10 @@ class _Parser:
     # --- tokens
 
     def _kind(self) -> str:
-        return self._tokens[min(self._at, len(self._tokens) - 1)][0]
+        return self._tokens[self._at][0] if not self._over() else "end"
 
     def _text(self) -> str:
-        return self._tokens[min(self._at, len(self._tokens) - 1)][1]
+        return self._tokens[self._at][1] if not self._over() else ""
 
     def _next(self) -> str:
         text = self._text()
@@ -401,5 +401,7 @@ class _Parser:
 
     def _wrong(self, wanted: str) -> SyntaxMistake:
         at = self._tokens[min(self._at, len(self._tokens) - 1)][2]
-        found = {"line": "end of line", "text": "string", "number": "number"}.get(self._kind(), f"“{self._text()}”")
+        found = {"line": "end of line", "end": "end of script", "text": "string", "number": "number"}.get(
+            self._kind(), f"“{self._text()}”"
+        )
         return SyntaxMistake(at, f"Expected {wanted} but found {found}. (-2741)")
