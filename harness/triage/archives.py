@@ -17,13 +17,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from isal import igzip, isal_zlib
 
 from harness.formats.records import Coverage
 from harness.triage.reading import Readable
+from harness.triage.tars import TarDamage, TarStream
 
 RATIO: Final = 200
 LEAST: Final = 4 << 30
@@ -31,14 +32,6 @@ MOST: Final = 64 << 30
 MAX_MEMBERS: Final = 300_000
 MAX_DOCUMENT: Final = 32 << 20
 MAX_NAME: Final = 1024
-MAX_HEADER: Final = 1 << 20
-_HEADERS = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
 _CHUNK: Final = 1 << 20
 DAMAGE: Final[tuple[type[Exception], ...]] = (
     EOFError,
@@ -54,15 +47,6 @@ DAMAGE: Final[tuple[type[Exception], ...]] = (
     UnicodeError,
 )
 """Everything by which a damaged archive shows."""
-
-
-class BoundedHeaders(tarfile.TarInfo):
-    """Refuses members that are all header: what would fill the memory before there is a name."""
-
-    def _proc_member(self, tar: tarfile.TarFile) -> Any:
-        if self.size > MAX_HEADER and self.type in _HEADERS:
-            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
-        return super()._proc_member(tar)  # type: ignore[misc]
 
 
 class Bounded:
@@ -169,61 +153,37 @@ def unpacked(kind: str, stream: Readable, head: bytes, packed: int | None) -> Bo
 
 def tar_members(stream: Readable, coverage: Coverage) -> Iterator[Member]:
     """The files of a tar that streams by. Never raises for what is in it: damage ends it, with a note."""
+    archive = TarStream(stream)
     try:
-        archive: Any = tarfile.open(  # noqa: SIM115 - a stream: there is nothing to close
-            fileobj=cast("BinaryIO", stream), mode="r|", bufsize=_CHUNK, tarinfo=BoundedHeaders, errorlevel=0
-        )
-    except DAMAGE as error:
+        for entry in archive:
+            if archive.members > MAX_MEMBERS:
+                coverage.truncated = True
+                coverage.note(f"more than {MAX_MEMBERS} members: the rest was not read")
+                return
+            name, wrong = checked_name(entry.name)
+            if entry.kind == "folder":
+                continue
+            if entry.kind != "file":
+                wrong = wrong or ("a link" if entry.kind == "link" else "no regular file")
+            if wrong:
+                if wrong != "AppleDouble":
+                    coverage.skip(name, wrong)
+                continue
+            yield Member(name, entry.size, entry)
+    except TarDamage as error:
         coverage.truncated = True
-        coverage.note(f"the tar cannot be read: {error}")
-        return
-    count = 0
-    while True:
-        try:
-            info = archive.next()
-        except DAMAGE as error:
-            coverage.truncated = True
-            coverage.note(f"the tar ends after {count} members: {str(error)[:200]}")
-            return
-        if info is None:
-            break
-        archive.members = []  # it would keep all it has seen
-        count += 1
-        if count > MAX_MEMBERS:
-            coverage.truncated = True
-            coverage.note(f"more than {MAX_MEMBERS} members: the rest was not read")
-            return
-        name, wrong = checked_name(info.name)
-        if info.isdir():
-            continue
-        if info.issym() or info.islnk():
-            wrong = wrong or "a link"
-        elif not info.isreg():
-            wrong = wrong or "no regular file"
-        elif info.issparse():
-            wrong = wrong or "a sparse file"
-        if wrong:
-            if not PurePosixPath(name).name.startswith("._"):
-                coverage.skip(name, wrong)
-            continue
-        file = archive.extractfile(info)
-        if file is not None:
-            yield Member(name, info.size, Bounded(file, min(info.size, MOST)))
-    if why := getattr(stream, "why", ""):
-        coverage.truncated = True
-        coverage.note(f"the archive: {why}")
+        coverage.note(f"the tar ends early: {error}")
 
 
 def tar_names(head: bytes) -> list[str]:
     """The names of the members that a tar's beginning shows, at most ten."""
     names: list[str] = []
     try:
-        with tarfile.open(fileobj=io.BytesIO(head), mode="r|", tarinfo=BoundedHeaders) as archive:
-            for info in archive:
-                names.append(checked_name(info.name)[0] + ("/" if info.isdir() else ""))
-                if len(names) == 10:
-                    break
-    except DAMAGE:  # it is cut off: that is its nature
+        for entry in TarStream(io.BytesIO(head)):
+            names.append(checked_name(entry.name)[0] + ("/" if entry.kind == "folder" else ""))
+            if len(names) == 10:
+                break
+    except TarDamage:  # it is cut off: that is its nature
         pass
     return names
 
