@@ -9,8 +9,6 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -18,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import rfb_words as words
+from benchmarks.rfb_serving import listening, read, says
 from harness import events
 from harness.screen import ScreenError, VncScreen, rfb_reader
 from harness.screen.rfb_stream import AuthenticationFailed, Connection, Refused
@@ -41,24 +40,15 @@ class AppleServer:
         self.spoken: list[bytes] = []
 
     def serve(self, client: socket.socket) -> None:
-        def read(count: int) -> bytes:
-            data = b""
-            while len(data) < count:
-                piece = client.recv(count - len(data))
-                if not piece:
-                    raise ConnectionError
-                data += piece
-            return data
-
         client.sendall(self.banner)
-        self.spoken.append(read(12))
+        self.spoken.append(read(client, 12))
         client.sendall(bytes([len(self.types)]) + self.types)
-        if read(1) != b"\x1e":
+        if read(client, 1) != b"\x1e":
             return
         private = 2 + secrets.randbelow(words.PRIME - 4)
         public = pow(2, private, words.PRIME).to_bytes(128, "big")
         client.sendall(struct.pack(">HH", 2, 128) + words.PRIME.to_bytes(128, "big") + public)
-        sealed, theirs = read(128), int.from_bytes(read(128), "big")
+        sealed, theirs = read(client, 128), int.from_bytes(read(client, 128), "big")
         key = hashlib.md5(pow(theirs, private, words.PRIME).to_bytes(128, "big")).digest()
         opener = Cipher(algorithms.AES(key), modes.ECB()).decryptor()
         plain = opener.update(sealed) + opener.finalize()
@@ -68,48 +58,12 @@ class AppleServer:
             client.sendall(struct.pack(">II", 1, len(reason)) + reason)
             return
         client.sendall(struct.pack(">I", 0))
-        read(1)
+        read(client, 1)
         client.sendall(words.server_init(8, 4, name=b"guest"))
         client.sendall(words.update(words.rectangle(0, 0, 8, 4, 0, bytes(range(128)))))
         with contextlib.suppress(OSError):
             while client.recv(4096):
                 pass
-
-
-@contextlib.contextmanager
-def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                client.settimeout(20)
-                with client, contextlib.suppress(OSError, ConnectionError):
-                    serve(client)
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(10)
-
-
-def says(*streams: bytes) -> Callable[[socket.socket], None]:
-    """Say each in turn to one client after the other, the last to all that follow; then wait for them to leave."""
-    left = list(streams)
-
-    def serve(client: socket.socket) -> None:
-        client.sendall(left.pop(0) if len(left) > 1 else left[0])
-        client.shutdown(socket.SHUT_WR)
-        while client.recv(4096):
-            pass
-
-    return serve
 
 
 def test_an_account_gets_into_apples_screen_sharing() -> None:

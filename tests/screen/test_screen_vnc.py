@@ -6,16 +6,20 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness import events
 from harness.screen import ScreenError, UnsupportedCharacter, VncScreen
+from harness.screen.rfb_encodings import COPY_RECT, RAW, ZLIB, ZRLE
+from harness.screen.rfb_stream import Connection
 from harness.waiting import Deadline, wait_until
 
 PASSWORD = "pass,w0rd-longer-than-eight"
@@ -37,6 +41,7 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.stack = ExitStack()
+        self.started: list[subprocess.Popen] = []
 
     def start(self, argv: list[str], **options: object) -> subprocess.Popen:
         log = (self.folder / f"{Path(argv[0]).name}-{len(list(self.folder.iterdir()))}.log").open("wb")
@@ -44,6 +49,7 @@ class Processes:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options)
         process.log = Path(log.name)
         self.stack.callback(self._stop, process)
+        self.started.append(process)
         return process
 
     @staticmethod
@@ -83,10 +89,12 @@ def password_file(folder: Path) -> Path:
     return file
 
 
-def tiger(processes: Processes, folder: Path, *, security: str = "VncAuth") -> tuple[str, int]:
+def tiger(
+    processes: Processes, folder: Path, *, security: str = "VncAuth", port: int = 0, geometry: str = "800x600"
+) -> tuple[str, int]:
     needs("Xvnc", "vncpasswd", "xev")
-    port = free_port()
-    argv = ["Xvnc", "-rfbport", str(port), "-localhost", "-geometry", "800x600", "-depth", "24"]
+    port = port or free_port()
+    argv = ["Xvnc", "-rfbport", str(port), "-localhost", "-geometry", geometry, "-depth", "24"]
     argv += ["-SecurityTypes", security, "-ac", "-AcceptSetDesktopSize=1"]
     if security == "VncAuth":
         argv += ["-PasswordFile", str(password_file(folder))]
@@ -211,6 +219,69 @@ def test_desktop_size_changes_are_followed(displays) -> None:
         frame = screen.settle(Deadline(5))
         assert sizes == [(1024, 768), (1280, 800)]
         assert (frame.pixels[:, :, ::-1] == display.desktop.framebuffer[:, :, :3]).all()
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_every_encoding_shows_the_same_picture(server: str, processes: Processes, tmp_path: Path) -> None:
+    needs("xterm")
+    display, port = SERVERS[server](processes, tmp_path)
+    # Text and 256 colours: tiles of every kind.
+    paint = "printf '\\033[?25l'; for i in $(seq 0 255); do printf '\\033[48;5;%dm%d ' $i $i; done; exec sleep 300"
+    processes.start(
+        ["xterm", "-geometry", "100x30+5+9", "-e", "sh", "-c", paint], env={**os.environ, "DISPLAY": display}
+    )
+    pictures = []
+    with VncScreen("127.0.0.1", port, PASSWORD, name=server, encodings=(RAW,)) as screen:
+        wait_until(
+            lambda: len(np.unique(screen.settle(Deadline(20)).pixels @ np.array([65536, 256, 1]))),
+            lambda colours: colours > 200,
+            what="xterm's colours",
+            deadline=Deadline(30),
+        )
+        pictures.append(screen.frame(Deadline(20), fresh=True).pixels)
+    for encodings in ((ZLIB,), (ZRLE,), (COPY_RECT, ZRLE, ZLIB), None):
+        with VncScreen("127.0.0.1", port, PASSWORD, name=server, encodings=encodings) as screen:
+            pictures.append(screen.frame(Deadline(20), fresh=True).pixels)
+    for picture in pictures[1:]:
+        assert np.array_equal(picture, pictures[0])
+
+
+def test_a_size_wished_for_by_another_client_is_followed(processes: Processes, tmp_path: Path) -> None:
+    _, port = tiger(processes, tmp_path, security="None")
+    with VncScreen("127.0.0.1", port, None, name="tiger") as screen:
+        assert screen.frame(Deadline(20)).size == (800, 600)
+        other = Connection("127.0.0.1", port, None)
+        try:
+            layout = struct.pack(">IHHHHI", 1, 0, 0, 640, 500, 0)
+            other.send(struct.pack(">BxHHBx", 251, 640, 500, 1) + layout)  # SetDesktopSize
+            wait_until(
+                lambda: screen.frame(Deadline(5), fresh=True).size,
+                lambda size: size == (640, 500),
+                what="the new size",
+                deadline=Deadline(20),
+            )
+        finally:
+            other.close()
+
+
+def test_the_same_screen_goes_on_after_the_server_was_restarted(processes: Processes, tmp_path: Path) -> None:
+    _, port = tiger(processes, tmp_path)
+    first = processes.started[-1]
+    with VncScreen("127.0.0.1", port, PASSWORD, name="tiger") as screen:
+        before = screen.frame(Deadline(20))
+        processes._stop(first)
+        with pytest.raises(ScreenError) as away:
+            screen.frame(Deadline(0.5), fresh=True)
+        assert "Connection" in str(away.value)
+        display, _ = tiger(processes, tmp_path, port=port, geometry="700x500")
+        frame = wait_until(
+            lambda: screen.frame(Deadline(20)), lambda seen: seen.size == (700, 500), what="it", deadline=Deadline(30)
+        )
+        assert frame.serial > before.serial
+        witness = Witness(processes, display)
+        wait_until(lambda: "MapNotify" in witness.output, what="xev's window", deadline=Deadline(20))
+        screen.click(300, 200)
+        wait_until(lambda: witness.clicks, lambda clicks: clicks == [(300, 200)], what="it", deadline=Deadline(20))
 
 
 def test_a_wrong_password_is_told_at_once(processes: Processes, tmp_path: Path) -> None:
