@@ -24,7 +24,8 @@ from harness.waiting import Deadline
 _UNKNOWN = ("other", "other-alert")
 _MOST_PICTURES = 400
 CONFIRM = 0.05
-"""Seconds for which a needle must stay where it was found: a window that is still moving or fading in is not clicked."""
+"""Seconds for which a needle must stay where it was found, if that is not where it was learned, pixel by pixel: a window that
+is still moving or fading in is not clicked."""
 CALM = 0.08
 """Seconds without a change after which text is read: reading costs more than that, and a window half faded in reads badly."""
 RESTLESS = 0.6
@@ -116,8 +117,8 @@ class Observer:
     def watch(
         self, frame: Frame, deadline: Deadline, *, kinds: Collection[str] | None = None, ignore: Collection[str] = ()
     ) -> tuple[Frame, Sighting | None]:
-        """As `look`, at where the frame has changed since the mark, but a needle must stay for a moment, and text is read once
-        the screen is calm. Returns the frame that was looked at in the end, too.
+        """As `look`, at where the frame has changed since the mark, but a needle that was not found quite as it was
+        learned must stay for a moment, and text is read once the screen is calm. Returns the frame that was looked at in the end, too.
         """
         for _ in range(_RESTARTS):
             if self._is_black(frame):
@@ -127,6 +128,8 @@ class Observer:
             if not boxes and not whole:
                 return frame, None
             found = self._needle(frame, boxes, kinds, ignore, whole=whole)
+            if found is not None and found.settled:
+                return frame, found.sighting
             if found is not None and self.needles is not None:
                 later = self.screen.wait_for_change(frame, deadline.sub(CONFIRM))
                 if later is None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,12 +63,15 @@ class Found:
         needle: Its key, for `confirm` and `refuse`.
         place: Of the whole picture.
         score: 1 minus the mean difference of the pixels (levels ÷ 255).
+        settled: It is where it was when it was learned, and each pixel is as it was then (no tint, no pointer): it was learned
+            from a window that had come to rest, so this one has neither to move nor to fade in any further.
     """
 
     sighting: Sighting
     needle: str
     place: Box
     score: float
+    settled: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,9 +154,11 @@ class Needles:
             if (kinds is not None and window not in kinds) or window in ignore:
                 continue
             for place in _places(needle, frame, regions):
-                score = _compare(needle, frame, place) if _within(needle, place, regions) else None
-                if score is not None:
-                    return Found(_sighting(needle, frame, place, score), key, place, score)
+                like = _compare(needle, frame, place) if _within(needle, place, regions) else None
+                if like is not None:
+                    here = needle.stored.display == frame.size and place == Box(*needle.stored.place)
+                    seen = _sighting(needle, frame, place, like.score)
+                    return Found(seen, key, place, like.score, settled=here and like.exact)
                 if time.monotonic() > until:
                     events.event("needle-budget", seconds=_BUDGET, needles=len(self._all()))
                     return None
@@ -406,7 +412,14 @@ def _exactly(needle: _Needle, frame: Frame, x: int, y: int) -> Box | None:
     return place if inside else None
 
 
-def _compare(needle: _Needle, frame: Frame, place: Box) -> float | None:
+class _Like(NamedTuple):
+    """How alike two pictures of the same window are; `exact`: without any allowance but `TOLERANCE`."""
+
+    score: float
+    exact: bool
+
+
+def _compare(needle: _Needle, frame: Frame, place: Box) -> _Like | None:
     """The second pass: every pixel. None unless it is the same window."""
     import cv2
 
@@ -415,7 +428,8 @@ def _compare(needle: _Needle, frame: Frame, place: Box) -> float | None:
         return None
     apart = np.asarray(cv2.absdiff(np.ascontiguousarray(seen), needle.pixels), np.uint8)
     bad = _beyond(apart, TOLERANCE)
-    if bad.any():
+    exact = not bad.any()
+    if not exact:
         tint = _tint(seen, needle.pixels)
         if tint is None:
             return None
@@ -426,7 +440,7 @@ def _compare(needle: _Needle, frame: Frame, place: Box) -> float | None:
             bad = np.asarray(((signed < low) | (signed > high)).any(axis=2), bool)
         if bad.any() and not _only_a_pointer(bad, needle):
             return None
-    return 1.0 - float(apart.mean()) / 255.0
+    return _Like(1.0 - float(apart.mean()) / 255.0, exact)
 
 
 def _beyond(apart: NDArray[np.uint8], most: int) -> NDArray[np.bool_]:

@@ -159,22 +159,35 @@ def test_a_prompt_that_comes_while_the_screen_settles_is_known_without_reading(e
     assert seen.frame is here.drawn.frame
 
 
+def moved(here: Eyes) -> Frame:
+    """The prompt, 7 pixels lower than it was learned."""
+    return prompts.frame_of(np.roll(here.drawn.frame.pixels, 7, axis=0), serial=5)
+
+
+def test_exactly_what_was_learned_needs_no_second_look(eyes: Callable[..., Eyes]) -> None:
+    here = eyes(known=True)
+    here.screen.coming = [here.screen.marked]
+    assert here.observer.watch(here.drawn.frame, Deadline(5))[1] is not None
+    assert len(here.screen.coming) == 1
+
+
 def test_a_needle_that_does_not_stay_is_not_believed(eyes: Callable[..., Eyes]) -> None:
     here = eyes(known=True)
     gone = here.screen.marked
     here.screen.coming = [gone]
-    frame, seen = here.observer.watch(here.drawn.frame, Deadline(5))
+    frame, seen = here.observer.watch(moved(here), Deadline(5))
     assert seen is None
     assert frame is gone
 
 
 def test_a_needle_that_stays_is_told_with_the_newest_frame(eyes: Callable[..., Eyes]) -> None:
     here = eyes(known=True)
-    pixels = here.drawn.frame.pixels.copy()
+    first = moved(here)
+    pixels = first.pixels.copy()
     pixels[:8, :8] = 0  # the clock
     later = prompts.frame_of(pixels, serial=9)
     here.screen.coming = [later]
-    frame, seen = here.observer.watch(here.drawn.frame, Deadline(5))
+    frame, seen = here.observer.watch(first, Deadline(5))
     assert frame is later
     assert seen is not None
     assert seen.frame is later

@@ -106,6 +106,7 @@ def test_it_is_found_elsewhere_on_another_wallpaper(tmp_path: Path) -> None:
         assert (seen.window, seen.app_name, seen.advice.text, seen.language) == ("ne-proxy-consent", APP, "Allow", "en")
         assert seen.frame is frame
         assert seen.text == one.seen.text
+        assert not found.settled
         assert store.still(found, frame)
         assert not store.still(found, one.on(background, x + 1, y))
 
@@ -276,6 +277,20 @@ def test_what_varies_on_real_screens_is_forgiven(
     assert found.sighting.title is not None
     left, top = draw(BASE)[1][0][1][:2]
     assert found.sighting.title[:2] == (left - window.x0 + x, top - window.y0 + y)
+
+
+def test_settled_is_only_what_is_exactly_as_it_was_learned(base: Needles) -> None:
+    pixels, _, window = draw(BASE)
+    tinted = pixels.copy()
+    tinted[(pixels == 236).all(axis=2)] = 231
+    moved = np.roll(pixels, 3, axis=1)
+    elsewhere = pixels.copy()
+    elsewhere[: window.y0] = 7
+    for picture, settled in ((pixels, True), (elsewhere, True), (tinted, False), (moved, False)):
+        frame = prompts.frame_of(picture)
+        found = base.find(frame, [frame.box])
+        assert found is not None
+        assert found.settled is settled
 
 
 def test_a_pointer_on_a_text_is_not_forgiven(base: Needles) -> None:
