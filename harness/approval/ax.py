@@ -297,10 +297,12 @@ def _is_it(window: _Container, seen: Sighting) -> bool:
 
 
 def _alike(one: str, other: str) -> bool:
-    """Equal, or nearly for long texts: what was read off the screen may have lost a letter."""
+    """Equal; or, for long ones, the one inside the other (a body that goes on), or nearly equal (a letter misread)."""
     if one == other:
         return True
-    return min(len(one), len(other)) >= 12 and difflib.SequenceMatcher(None, one, other).ratio() >= 0.9
+    return min(len(one), len(other)) >= 12 and (
+        other in one or difflib.SequenceMatcher(None, one, other).ratio() >= 0.9
+    )
 
 
 def _named(window: _Container, button: Button) -> list[str]:

@@ -304,7 +304,11 @@ class _Parser:
         self._take("the")
         found = self._specifier()
         if self._take("of") or self._take("in"):
-            return ("of", found, self.primary())
+            owner = self.primary()
+            # `first button of window 1 whose name is "OK"`: the condition is on the button.
+            if found[0] == "element" and isinstance(found[2], str) and (self._take("whose") or self._take("where")):
+                found = (*found[:3], self.expression())
+            return ("of", found, owner)
         if self._take("exists"):  # `window 1 exists`
             return ("exists", found)
         return found
