@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Self
@@ -40,6 +40,8 @@ from harness.waiting import Deadline
 
 PACE = 0.2
 """Seconds between two frames, unless something was recognised or clicked in between: then both are kept."""
+LAG = 0.3
+"""Seconds by which the writing lags behind: at the moment that a prompt comes up, the CPU is wanted elsewhere."""
 _MOST_PACE = 10.0
 _MOST_QUEUED_FRAMES = 4
 _MOST_QUEUED = 256
@@ -75,6 +77,7 @@ ANCHORS = {"press": 2, "click": 2, "sighting": 1}
 
 @dataclass
 class _Picture:
+    at: float
     frame: Frame
     boxes: tuple[Box, ...] | None
     """None: look everywhere."""
@@ -113,6 +116,7 @@ class ScreenRecorder:
         self.folder = folder
         self.most_bytes = most_bytes
         self.pace = pace
+        self._lag = min(LAG, pace * LAG / PACE)
         self.lost: Counter[str] = Counter()
         self._log = events.current()
         self._wake = threading.Condition()
@@ -174,7 +178,7 @@ class ScreenRecorder:
         with self._wake:
             if self._closing:
                 return
-            picture = _Picture(frame, changed)
+            picture = _Picture(time.monotonic(), frame, changed)
             if self._typing:
                 if time.monotonic() - min(self._typing.values()) < _LONGEST_TYPING:
                     # Key by key nobody needs to see: it would only tell the rhythm of a password.
@@ -214,7 +218,7 @@ class ScreenRecorder:
         self._unsubscribe.clear()
         with self._wake:
             if self._held is not None:
-                self._enqueue(_Picture(self._held.frame, _around(self._held.boxes)))
+                self._enqueue(replace(self._held, boxes=_around(self._held.boxes)))
                 self._held = None
             self._closing = True
             self._wake.notify_all()
@@ -226,7 +230,7 @@ class ScreenRecorder:
         with self._wake:
             self._typing.pop(step, None)
             if not self._typing and self._held is not None and not self._closing:
-                self._enqueue(_Picture(self._held.frame, _around(self._held.boxes)))
+                self._enqueue(replace(self._held, boxes=_around(self._held.boxes)))
                 self._held = None
 
     def _enqueue(self, picture: _Picture) -> None:
@@ -279,9 +283,12 @@ class ScreenRecorder:
         with self._wake:
             while True:
                 if self._queue:
-                    alone = len(self._queue) == 1 and isinstance(self._queue[0], _Picture)
-                    wait = self._last_written + self.pace - time.monotonic() if alone and not self._closing else 0.0
-                    if wait <= 0:
+                    first = self._queue[0]
+                    due = first.at + self._lag
+                    if len(self._queue) == 1 and isinstance(first, _Picture):
+                        due = max(due, self._last_written + self.pace)
+                    wait = due - time.monotonic()
+                    if wait <= 0 or self._closing:
                         return self._queue.popleft()
                     self._wake.wait(wait)
                 elif self._closing:
@@ -447,9 +454,9 @@ def _joined(one: _Picture | None, later: _Picture) -> _Picture:
     if one is None:
         return later
     if one.boxes is None or later.boxes is None or one.frame.size != later.frame.size:
-        return _Picture(later.frame, None)
+        return _Picture(one.at, later.frame, None)
     boxes = tuple(dict.fromkeys((*one.boxes, *later.boxes)))
-    return _Picture(later.frame, boxes if len(boxes) <= 4 * MOST_BOXES else None)
+    return _Picture(one.at, later.frame, boxes if len(boxes) <= 4 * MOST_BOXES else None)
 
 
 def _around(boxes: tuple[Box, ...] | None) -> tuple[Box, ...] | None:

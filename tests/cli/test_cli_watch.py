@@ -188,6 +188,13 @@ def test_no_other_file_can_be_asked_for(serving: Serving, path: str) -> None:
     assert serving.get(path)[0] == 404
 
 
+def test_no_picture_of_another_folder_can_be_asked_for(serving: Serving, case: Path) -> None:
+    (case / "frames").mkdir()
+    Image.new("RGB", (9, 9)).save(case / "frames" / "001.png")
+    assert (case / "screen" / "tiles" / "../../frames/001.png").is_file()
+    assert serving.get("tile/../../frames/001")[0] == 404
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 def test_nothing_can_be_changed(serving: Serving, method: str) -> None:
     assert serving.get(method=method)[0] == 501

@@ -115,7 +115,12 @@ def test_only_tiles_that_changed_are_written(tmp_path: Path) -> None:
         written(recorder, 3)
         stage.paint(Box(10, 10, 40, 40), 3)  # as it was before: nothing new to store
         written(recorder, 4)
-    frames = list(Recording.load(tmp_path / "screen").frames())
+    recording = Recording.load(tmp_path / "screen")
+    frames = list(recording.frames())
+    assert recording.end is not None
+    on_disk = sum(path.stat().st_size for path in (tmp_path / "screen").rglob("*") if path.is_file())
+    last_line = (tmp_path / "screen" / "timeline.jsonl").read_bytes().splitlines(keepends=True)[-1]
+    assert recording.end.data["bytes"] == on_disk - len(last_line)
     assert frames[0].whole
     assert len(frames[0].tiles) == 6
     assert [list(frame.tiles) for frame in frames[1:]] == [["0"]] * 3
@@ -231,28 +236,33 @@ def test_a_long_text_of_a_guest_is_cut(tmp_path: Path) -> None:
 
 
 def test_a_recorder_that_cannot_write_says_so_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changed in the frame that was lost is in the next one, though that says to have changed elsewhere."""
     log = events.EventLog()
     heard: list[events.Record] = []
     log.subscribe(heard.append)
     stage = Wall()
-    broken = threading.Event()
+    full = threading.Event()
     real = ScreenRecorder._store
 
     def store(self: ScreenRecorder, part: np.ndarray) -> str:
-        if not broken.is_set():
-            broken.set()
+        if full.is_set():
             raise OSError(28, "No space left on device")
         return real(self, part)
 
+    def lost() -> list[events.Record]:
+        return [record for record in heard if record.get("name") == "degraded"]
+
     monkeypatch.setattr(ScreenRecorder, "_store", store)
     with events.use(log), ScreenRecorder(tmp_path / "screen", pace=0.0) as recorder:
-        recorder.show(stage.frame(), (Box(0, 0, *SIZE),))
-        assert broken.wait(60)
+        recorder.follow(stage)  # type: ignore[arg-type]
+        written(recorder, 1)
+        full.set()
         stage.paint(Box(0, 0, 9, 9), 99)
-        recorder.show(stage.frame(), (Box(0, 0, 9, 9),))
-    lost = [record for record in heard if record.get("name") == "degraded"]
-    assert len(lost) == 1
-    assert "No space left" in lost[0]["attributes"]["reason"]
+        wait_until(lost, what="the loss to be said", deadline=Deadline(60), interval=0.01)
+        full.clear()
+        stage.paint(Box(500, 300, 520, 320), 88)
+    assert len(lost()) == 1
+    assert "No space left" in lost()[0]["attributes"]["reason"]
     assert np.array_equal(last_picture(Recording.load(tmp_path / "screen")), stage.pixels)
 
 
