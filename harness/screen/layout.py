@@ -107,7 +107,9 @@ def find(phrase: Phrase, paragraph: Paragraph) -> Match | None:
         quoted = paragraph.lines[index].text[:1] in _OPENING
         # Prose fills its lines; what stands above a title (letters of an icon, the name of who asks) is shorter than it.
         before = max((line.box.width for line in paragraph.lines[:index]), default=0)
-        first = before < 0.8 * max(line.box.width for line in covered)
+        # Or it is that very name, which may be as long as the lines below it ("Login Items & Extensions").
+        named = index == 1 and any(parts[0] == squash(name) for name in holes.values())
+        first = named or before < 0.8 * max(line.box.width for line in covered)
         match = Match(tuple(covered), holes, found.mistakes, after <= 2 and (first or quoted))
         if quoted and phrase.begins_with_hole:
             return match
