@@ -15,7 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -317,7 +317,7 @@ class ScreenRecorder:
         record = FrameRecord(
             n=self._number + 1,
             t=round(max(0.0, item.frame.time - self._started), 4),
-            time=_utc(),
+            time=_utc(item.frame.time),
             serial=item.frame.serial,
             size=(width, height),
             boxes=[(box.x0, box.y0, box.x1, box.y1) for box in boxes[:MOST_BOXES]],
@@ -340,7 +340,7 @@ class ScreenRecorder:
         record = MarkRecord(
             n=self._number + 1,
             t=round(max(0.0, item.at - self._started), 4),
-            time=_utc(),
+            time=_utc(item.at),
             what=item.what,
             data=item.data,
         )
@@ -491,8 +491,10 @@ def _short(value: Any, depth: int = 0) -> Any:
     return str(value)[:_TEXT]
 
 
-def _utc() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _utc(at: float | None = None) -> str:
+    """The time of day now, or at a moment of the monotonic clock that was a short while ago."""
+    ago = 0.0 if at is None else max(0.0, time.monotonic() - at)
+    return (datetime.now(UTC) - timedelta(seconds=ago)).isoformat(timespec="milliseconds")
 
 
 def _give_way() -> None:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,10 @@ def test_what_was_shown_is_what_is_read(tmp_path: Path) -> None:
     assert recording.unread == 0
     times = [record.t for record in recording.records]
     assert times == sorted(times)
+    assert recording.header is not None
+    begun = datetime.fromisoformat(recording.header.time)
+    for record in recording.records:  # both clocks tell of the moment itself, not of the writing
+        assert (datetime.fromisoformat(record.time) - begun).total_seconds() == pytest.approx(record.t, abs=0.5)
 
 
 def test_only_tiles_that_changed_are_written(tmp_path: Path) -> None:
