@@ -203,9 +203,19 @@ class Program:
         canvas.create_window(16, 158, anchor="nw", width=258, height=28, window=self.entry)
         self.entry.bind("<Alt-a>", self.select_all)
         self.entry.bind("<Return>", lambda _event: self.confirm())
-        self.entry.bind(
-            "<KeyRelease>", lambda _event: self.say("key", length=len(self.entry.get()) if self.entry else 0)
+        # Until something is typed it says what it wants, as macOS's fields do.
+        hint = tk.Label(
+            self.entry, text="Password", font=canvas.fonts(12), background="white", foreground=FAINT, pady=0
         )
+        hint.bind("<Button-1>", lambda _event: self.entry.focus_set() if self.entry else None)
+        hint.place(x=5, y=2)
+
+        def typed(_event: object) -> None:
+            if self.entry is not None:
+                self.say("key", length=len(self.entry.get()))
+                hint.place_forget() if self.entry.get() else hint.place(x=5, y=2)
+
+        self.entry.bind("<KeyRelease>", typed)
         self.question.update()
         self.entry.focus_set()
         canvas.press((16, 204, 140, 232), "Cancel", self.cancel)
@@ -229,6 +239,7 @@ class Program:
         self.say("press", target="password/Modify Settings", right=right)
         if not right:
             self.entry.delete(0, "end")
+            self.entry.event_generate("<KeyRelease>")
             return
         self.question.destroy()
         self.question = self.entry = None

@@ -5,6 +5,7 @@ tests' own for what no X display has (points of several pixels, rights that were
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -20,10 +21,12 @@ import pytest
 
 from harness import events
 from harness.errors import EnvironmentFailure, UsageError, Verdict, WaitTimeout, verdict_of
-from harness.screen import ScreenError, UnsupportedCharacter, desktop, desktop_driver
+from harness.screen import ScreenError, TextLine, UnsupportedCharacter, desktop, desktop_driver
+from harness.screen.catalog import Phrase
 from harness.screen.desktop import DesktopScreen
 from harness.screen.desktop_driver import FailSafe, PermissionMissing
 from harness.screen.frames import Box
+from harness.screen.layout import Paragraph, find
 from harness.waiting import Deadline, wait_until
 
 APP, PASSWORD = "Mitmproxy Redirector", "Tr0ub4dor&3"
@@ -389,6 +392,23 @@ def test_where_the_right_cannot_be_asked_nobody_is_refused():
     assert desktop_driver._ask("NoSuchFramework", "AXIsProcessTrusted") is None
     if sys.platform != "darwin":
         assert desktop_driver._ask("c", "no_such_function_anywhere") is None
+
+
+def test_a_heading_that_is_the_askers_own_long_name_hides_no_question():
+    """As the dialog below has it: the name of the page, then "<the same> is trying to …" right under it."""
+    phrase = Phrase("{app} is trying to modify your system settings")
+    texts = ["Login Items & Extensions", "Login Items & Extensions is trying to", "modify your system settings."]
+    widths = [190, 214, 171]
+    lines = [
+        TextLine(text, Box(200 - width // 2, 17 * index, 200 + width // 2, 17 * index + 15), 0.9)
+        for index, (text, width) in enumerate(zip(texts, widths, strict=True))
+    ]
+    match = find(phrase, Paragraph(lines))
+    assert match is not None
+    assert (match.alone, match.holes) == (True, {"app": "Login Items & Extensions"})
+    prose = find(phrase, Paragraph([dataclasses.replace(lines[0], text="and so it went on as ever"), *lines[1:]]))
+    assert prose is not None
+    assert not prose.alone
 
 
 # --- a real display
