@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import signal
 import subprocess
@@ -12,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,8 +23,8 @@ from harness import events
 from harness.cli.screen_watch import export, find_source, watch
 from harness.config import Settings
 from harness.errors import UsageError
-from harness.machines.leases import Lease
-from harness.machines.processes import birth
+from harness.machines.leases import Leases
+from harness.machines.tart_cli import TartCli
 from harness.reports.live_page import Follower, LivePage
 from harness.screen.frames import Box, Frame
 from harness.screen.recording import ScreenRecorder
@@ -255,13 +253,8 @@ def test_the_follower_survives_rubbish(tmp_path: Path) -> None:
 
 
 def lease(cache: Path, name: str, folder: Path | None) -> None:
-    (cache / "leases").mkdir(parents=True, exist_ok=True)
-    data = Lease(
-        name=name, provider="simulated", simulated=True, executable="/bin/true", home=None, image="i", owner=os.getpid(),
-        owner_birth=birth(os.getpid()), created="2026-01-01T00:00:00+00:00",
-        folder=str(folder) if folder is not None else None,
-    )  # fmt: skip
-    (cache / "leases" / f"{name}.json").write_text(json.dumps(asdict(data)))
+    cli = TartCli("/bin/true")
+    Leases(cache / "leases").open(name=name, provider="simulated", simulated=True, image="i", cli=cli, folder=folder)
 
 
 def test_a_machine_is_found_by_its_lease(tmp_path: Path) -> None:
