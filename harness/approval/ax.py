@@ -20,7 +20,7 @@ from typing import Protocol
 from harness import events
 from harness.approval.applescript import Value, quote, read, write
 from harness.errors import HarnessError
-from harness.guest.errors import CommandTimeout, Result
+from harness.guest.errors import CommandFailed, CommandTimeout, Result
 from harness.screen import Button, Sighting
 from harness.screen.ocr import squash
 from harness.waiting import Deadline
@@ -195,7 +195,10 @@ class AxChannel:
     def _check_console(self, deadline: Deadline) -> None:
         if self._console_checked:
             return
-        owner = self._guest.console_user(deadline.sub(LIMIT))
+        try:
+            owner = self._guest.console_user(deadline.sub(LIMIT))
+        except CommandFailed as error:
+            raise AxError("to learn who is logged in at the screen", seen=str(error)) from error
         if owner != self._user:
             raise AxError(
                 f"{self._user} logged in at the screen: System Events of an SSH session sees its own user's windows",
@@ -217,6 +220,8 @@ class AxChannel:
                 hint="an Automation prompt that nobody answers hangs it for every caller: see the frames; "
                 "the image must carry the grants (vm_images/)",
             ) from error
+        except CommandFailed as error:  # an answer without end
+            raise AxError("an answer of osascript of a sane size", seen=error.seen) from error
         if not result.ok:
             raise _error(result.error_text)
         return read(result.text.strip()) if result.text.strip() else None

@@ -9,7 +9,8 @@ import time
 from typing import Literal
 
 from harness import events
-from harness.approval import Approval, Approver
+from harness.approval import Approval, Approver, VncChannel
+from harness.approval.ax import AxChannel
 from harness.apps.activation import ENABLED, WAITING, Activation
 from harness.errors import HarnessError, ProductFailure
 from harness.screen import Sighting
@@ -59,6 +60,10 @@ class ApprovalSteps:
             folder=mac.case.folder.frames,
             developer_names=(mac.app.developer,) if mac.app.developer else (),
             needles=_needles(mac),
+            channels=(
+                VncChannel(mac.screen),
+                AxChannel(mac.guest, lane=mac.settings.lane, generation=mac.generation, user=mac.settings.guest.user),
+            ),
         )
 
     @property
