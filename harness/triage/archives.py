@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Final, cast
 
 from isal import igzip, isal_zlib
 
+from harness.formats import FormatError
 from harness.formats.records import Coverage
 from harness.triage.reading import Readable
 from harness.triage.tars import TarDamage, TarStream
@@ -188,15 +189,21 @@ def tar_names(head: bytes) -> list[str]:
     return names
 
 
-def zip_members(path: Path | BinaryIO, coverage: Coverage) -> Iterator[Member]:
-    """The files of a zip. Never raises for what is in it."""
+def opened_zip(source: Path | BinaryIO, name: str) -> zipfile.ZipFile:
+    """A zip's table of contents.
+
+    Raises:
+        FormatError: It has none: a zip is read from its end, and that is not there.
+    """
     try:
-        archive = zipfile.ZipFile(path)
-        infos = archive.infolist()
+        return zipfile.ZipFile(source)
     except DAMAGE as error:
-        coverage.truncated = True
-        coverage.note(f"the zip cannot be read: {error}")
-        return
+        raise FormatError(f"a whole zip in {name}", seen=str(error)[:200], hint="copy it once more") from error
+
+
+def zip_members(archive: zipfile.ZipFile, coverage: Coverage) -> Iterator[Member]:
+    """The files of a zip. Never raises for what is in it."""
+    infos = archive.infolist()
     packed = sum(info.compress_size for info in infos[:MAX_MEMBERS])
     left = min(MOST, max(LEAST, packed * RATIO))
     with archive:

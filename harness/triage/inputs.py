@@ -34,7 +34,7 @@ from harness.formats import FormatError
 from harness.formats.failures import excerpt
 from harness.formats.records import Coverage, Record
 from harness.triage import casefile, logarchive
-from harness.triage.archives import MOST, Bounded, Member, tar_members, tar_names, unpacked, zip_members
+from harness.triage.archives import MOST, Bounded, Member, opened_zip, tar_members, tar_names, unpacked, zip_members
 from harness.triage.detect import sniff, text_kind
 from harness.triage.logarchive import Store
 from harness.triage.members import looks_like_sysdiagnose, read_content, read_head, read_member, role_of
@@ -160,18 +160,21 @@ def _stream(
             name, "archive", _tar(whole, reading, window, logs=logs, prefix=prefix), reading, stream, top=_top(head)
         )
     if kind == "zip":
-        if path is None:
+        if path is None and not stream.seekable():
             raise UsageError(
                 f"{name} as a file", seen="a zip that streams", hint="a zip is read from its end: save it first"
             )
-        members = zip_members(path, reading.coverage)
-        return _finished(name, "archive", _members(members, reading, window, logs=logs, prefix=prefix), reading, stream)
+        members = zip_members(opened_zip(path or stream, name), reading.coverage)
+        records = _members(members, reading, window, logs=logs, prefix=prefix)
+        return _finished(name, "archive", records, reading, stream)
     if kind == "tracev3":
         return _finished(name, "tracev3", _trace(head, short, size, reading), reading, stream)
     if kind == "utf-16":
         text = _Utf8(plain, head)
         head, plain = read_head(text), text
         kind = sniff(head)
+    if kind == "text" and b"\n" not in head and b"\r" in head.rstrip(b"\r"):
+        plain, head = _Newlines(plain), head.replace(b"\r", b"\n")
     if kind == "text":
         kind = text_kind(head)
     elif kind == "plist":
@@ -379,3 +382,14 @@ class _Utf8:
             text = self._decoder.decode(piece, final=not piece)
             if text or not piece:
                 return text.encode("utf-8", "replace")
+
+
+class _Newlines:
+    """A text with nothing but carriage returns, as some programs still copy it."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes."""
+        return self._stream.read(size).replace(b"\r", b"\n")

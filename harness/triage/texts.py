@@ -70,6 +70,7 @@ class _Text:
         self.paragraph_size = 0
         self.block: Block | None = None
         self.names: Counter[str] = Counter()
+        self.naive = False
 
     def line(self, raw: bytes) -> None:
         """Take the next line."""
@@ -256,6 +257,8 @@ class _Text:
         )
         if record.time is not None:
             reading.saw(self.where, record.time)
+            if record.time.tzinfo is None:
+                self.naive = True
         if reading.wants(record):
             reading.coverage.given += 1
             self.out.append(record)
@@ -339,3 +342,5 @@ class _Text:
         self.flush()
         self.end_paragraph()
         self.tally()
+        if self.naive:
+            self.reading.coverage.note(f"{self.file}: its times name no zone: they compare only among themselves")
