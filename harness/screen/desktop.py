@@ -31,6 +31,7 @@ CLICK = 0.1
 """Seconds between move, press and release; see rfb.py."""
 KEY = 0.03
 """Seconds a key is held, and between keys."""
+_DRAG_STEPS = 8
 _ARRIVE = 1.0
 """Seconds within which the pointer must be where it was sent."""
 _QUEUE = 16
@@ -198,8 +199,27 @@ class DesktopScreen:
                 sleep(CLICK)
             finally:
                 self._driver.button(down=False)
-            width, height = self._driver.size()
-            self._driver.move(width - 2, height // 2)  # not into a corner: that is the fail-safe
+            self._leave()
+
+    def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """Press at one pixel, move to another in a few steps, release there; then the pointer leaves for the right edge.
+
+        Raises:
+            PermissionMissing, FailSafe, ScreenError: As `click`; the button is released all the same.
+        """
+        with events.step("drag", start=list(start), end=list(end)), self._act():
+            self._move(*start)
+            sleep(CLICK)
+            self._driver.button(down=True)
+            try:
+                sleep(CLICK)
+                for part in range(1, _DRAG_STEPS + 1):
+                    x, y = (a + (b - a) * part // _DRAG_STEPS for a, b in zip(start, end, strict=True))
+                    self._move(x, y)
+                    sleep(CLICK / 2)
+            finally:
+                self._driver.button(down=False)
+            self._leave()
 
     def scroll(self, x: int, y: int, lines: int) -> None:
         """Turn the wheel `lines` notches over a pixel; positive is down."""
@@ -332,6 +352,11 @@ class DesktopScreen:
             blame=EnvironmentFailure.verdict,
             hint=f"is somebody moving the mouse? on macOS also: {ACT_HINT}",
         )
+
+    def _leave(self) -> None:
+        """Out of the way, but not into a corner: that is the fail-safe."""
+        width, height = self._driver.size()
+        self._driver.move(width - 2, height // 2)
 
     def _tap(self, name: str) -> None:
         with self._held(name):

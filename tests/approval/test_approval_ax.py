@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.approval import applescript
+from harness import events
+from harness.approval import Approver, VncChannel, applescript
 from harness.approval import ax as ax_module
+from harness.approval import pressing as pressing_module
 from harness.approval.ax import AxChannel, AxError, AxHung, AxNotAuthorised, AxNotTrusted, AxNoWindow
 from harness.errors import HarnessError
 from harness.guest.errors import CommandTimeout, Result
@@ -344,6 +346,84 @@ def test_answers_that_are_none_are_errors_of_ours(out):
 def test_an_answer_without_end_is_not_read():
     with pytest.raises(HarnessError, match="sane size"):
         applescript.read('"' + "x" * 300_000 + '"')
+
+
+# --- in the walk
+
+
+def test_an_alert_that_ignores_the_pointer_is_pressed_through_the_accessibility_interface(
+    displays, reader, tmp_path, quick, monkeypatch
+):
+    """The pointer twice, then `ax`, and on to the end by the pointer; what was approved is told by the oracle."""
+    monkeypatch.setattr(pressing_module, "EFFECT", 1.0)  # nothing comes of the first ones, however long one waits
+    display = displays("15", variations="accessibility=granted,deaf=alert", model=Approvable(APP))
+    guest = Mac.__new__(Mac)
+    guest.settings = SimSettings(variations=parse_variations("accessibility=granted"))
+    guest.desktop = AcrossThreads(display)
+    guest.console, guest.scripts, guest.answer, guest.limit = "admin", [], None, 20.0
+    guest.before_call = lambda number: monkeypatch.setattr(pressing_module, "EFFECT", 20.0)
+    records: list[dict] = []
+    log = events.EventLog()
+    log.subscribe(records.append)
+    with events.use(log), display.connect() as screen:
+        approver = Approver(
+            screen=screen,
+            reader=reader,
+            app_name=APP,
+            extension_kind="network",
+            generation=15,
+            password="admin",
+            user="admin",
+            oracle=lambda: (
+                "activated_enabled" if display.desktop.model.rows[0].enabled else "activated_waiting_for_user"
+            ),
+            guest_open=lambda url: display.do(lambda: display.desktop.open_settings(url)),
+            quit_settings=lambda: display.do(display.desktop.quit_settings),
+            folder=tmp_path / "frames",
+            channels=(VncChannel(screen), AxChannel(guest, lane="sip-off", generation=15, user="admin")),
+        )
+        screen.mark()
+        display.do(lambda: display.desktop.show(Alert(AlertKind.EXTENSION, APP)))
+        approval = approver.run(Deadline(120), Deadline(60))
+    log.close()
+    assert (approval.approvable, approval.route) == (True, "prompt")
+    presses = [(step.window, step.channel) for step in approval.steps if step.what == "click"]
+    assert presses[:3] == [("alert-new-extension", "vnc")] * 2 + [("alert-new-extension", "ax")]
+    assert {channel for _, channel in presses[3:]} == {"vnc"}
+    assert [entry["hit"] for entry in display.journal if entry["what"] == "ax-press"] == [
+        "alert/extension/Open System Settings"
+    ]
+    assert any(record["name"] == "degraded" and "'ax'" in record["attributes"]["what"] for record in records)
+
+
+class Approvable(StillModel):
+    """Its rows are enabled when they are allowed."""
+
+    def allow(self, identifier: str) -> None:
+        self.rows = [dataclasses.replace(row, waiting=False, enabled=row.identifier == identifier) for row in self.rows]
+
+
+class AcrossThreads:
+    """The desktop lives in a thread of its own: what the accessibility interface shows and presses is done there."""
+
+    def __init__(self, display) -> None:
+        self._display = display
+        self.macos = display.desktop.macos
+
+    def quit_settings(self) -> None:
+        self._display.do(self._display.desktop.quit_settings)
+
+    def accessible(self):
+        def across(element: AxElement) -> AxElement:
+            inside = [across(child) for child in element.children]
+            press = None if element.press is None else lambda: self._display.do(element.press)
+            return dataclasses.replace(element, children=inside, press=press)
+
+        found = self._display.do(self._display.desktop.accessible)
+        return [
+            AxProcess(process.name, [across(window) for window in process.windows], process.frontmost)
+            for process in found
+        ]
 
 
 # --- texts in scripts

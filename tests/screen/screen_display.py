@@ -15,10 +15,14 @@ class Display:
 
     PASSWORD = "sesame12"
 
-    def __init__(self, version: str, *, scale: int = 1, appearance: str = "light", model=None) -> None:
+    def __init__(
+        self, version: str, *, scale: int = 1, appearance: str = "light", model=None, variations: str = ""
+    ) -> None:
         from harness.simulator.display.gallery import VERSIONS, StillModel, _NoJournal, build_display
         from harness.simulator.display.rfb import RfbServer
         from harness.simulator.interfaces import Stage
+        from harness.simulator.settings import SimSettings
+        from harness.simulator.variations import parse_variations
 
         self.journal: list[dict] = []
 
@@ -33,7 +37,7 @@ class Display:
             size_points=(1280, 800),
             scale=scale,
             appearance=appearance,
-            settings=None,
+            settings=SimSettings(variations=parse_variations(variations)),
             journal=Journal(),
         )
         self.desktop.model = model or StillModel("Mitmproxy Redirector")

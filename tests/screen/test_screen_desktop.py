@@ -282,6 +282,19 @@ def test_a_pointer_that_needs_a_second_push_gets_it(driver, screen):
     assert driver.did == [("down", 200, 100), ("up", 200, 100)]
 
 
+def test_a_window_is_dragged_with_the_button_held(driver, screen):
+    passed: list[tuple[int, int]] = []
+    move = driver.move
+    driver.move = lambda x, y: (passed.append((x, y)), move(x, y))
+    screen.drag((100, 50), (20, 90))
+    assert driver.did == [("down", 100, 50), ("up", 20, 90)]
+    assert len(set(passed)) > 4
+    driver.stuck = 10**9
+    with pytest.raises(WaitTimeout):
+        screen.drag((5, 5), (20, 90))
+    assert len(driver.did) == 2
+
+
 def test_the_wheel_turns_over_the_pixel(driver, screen):
     screen.scroll(200, 100, 3)
     screen.scroll(200, 100, -2)
