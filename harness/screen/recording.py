@@ -137,6 +137,7 @@ class ScreenRecorder:
         self._sizes: dict[str, int] = {}
         self._bytes = 0
         self._line_bytes = 0
+        self._torn = False
         self._last_written = 0.0
         self._cpu = 0.0
         self._thinned = 0
@@ -378,9 +379,12 @@ class ScreenRecorder:
         return name
 
     def _append(self, line: bytes) -> None:
-        done = self._file.write(line)
-        if done != len(line):
+        if self._torn:  # a line that was cut must not swallow this one
+            line = b"\n" + line
+        self._torn = True
+        if self._file.write(line) != len(line):
             raise OSError("the disk took only a part of a line")
+        self._torn = False
         self._line_bytes += len(line)
 
     def _bound(self) -> None:
@@ -424,7 +428,7 @@ class ScreenRecorder:
                 scratch.unlink()
             raise
         self._file.close()
-        self._file, self._line_bytes = file, len(data)
+        self._file, self._line_bytes, self._torn = file, len(data), False
         used = {name for one in self._records if isinstance(one, FrameRecord) for name in one.tiles.values()}
         for name in set(self._sizes) - used - set(self._shown.values()):
             with contextlib.suppress(OSError):

@@ -30,6 +30,8 @@ TIMELINE = "timeline.jsonl"
 TILES = "tiles"
 MOST_LINE = 1 << 20
 MOST_RECORDS = 200_000
+MOST_BYTES = 256 << 20
+"""Of a timeline; what is beyond is not read."""
 MOST_SIDE = 16_384
 MOST_PIXELS = 64 << 20
 _MOST_READ = 8 << 20
@@ -159,6 +161,8 @@ class Tail:
         self._offset = 0
         self._rest = b""
         self._skipping = False
+        self.at_end = False
+        """Whether the last `read` came to the end of the file as it was then."""
 
     def read(self) -> tuple[bool, list[bytes]]:
         """(whether to forget all lines so far, the new whole lines); at most 8 MiB at a time: call again.
@@ -175,8 +179,10 @@ class Tail:
                 file.seek(self._offset)
                 data = file.read(_MOST_READ)
         except OSError:
+            self.at_end = True
             return False, []
         self._offset += len(data)
+        self.at_end = len(data) < _MOST_READ
         *lines, self._rest = (self._rest + data).split(b"\n")
         if self._skipping and lines:
             del lines[0]
@@ -207,6 +213,7 @@ class Recording:
         """Lines that were no records."""
         self._tail = Tail(folder / TIMELINE)
         self._size: tuple[int, int] | None = None
+        self._bytes = 0
 
     @classmethod
     def load(cls, folder: Path) -> Recording:
@@ -216,8 +223,8 @@ class Recording:
             UsageError: There is no recording with a picture in it.
         """
         recording = cls(folder)
-        while recording.poll()[1]:
-            pass
+        while not recording._tail.at_end:
+            recording.poll()
         if not any(True for _ in recording.frames()):
             raise UsageError(
                 f"a recorded screen in {folder}",
@@ -230,11 +237,12 @@ class Recording:
         """(whether all before is void, what has come since the last call); ([], False) where nothing has."""
         fresh, lines = self._tail.read()
         if fresh:
-            self.header, self.end, self.records, self._size = None, None, [], None
+            self.header, self.end, self.records, self._size, self._bytes = None, None, [], None, 0
         new: list[Record] = []
         for line in lines:
-            record = decode(line)
-            if record is None or len(self.records) >= MOST_RECORDS:
+            self._bytes += len(line)
+            record = decode(line) if self._bytes <= MOST_BYTES and len(self.records) < MOST_RECORDS else None
+            if record is None:
                 self.unread += bool(line.strip())
                 continue
             if isinstance(record, Header):

@@ -271,6 +271,37 @@ def test_a_recorder_that_cannot_write_says_so_and_goes_on(tmp_path: Path, monkey
     assert np.array_equal(last_picture(Recording.load(tmp_path / "screen")), stage.pixels)
 
 
+def test_a_line_that_the_disk_took_half_of_takes_no_other_with_it(tmp_path: Path) -> None:
+    stage = Wall()
+
+    class HalfFull:
+        """A file that takes only a part of the next line."""
+
+        def __init__(self, real: Any) -> None:
+            self.real, self.cut = real, True
+
+        def write(self, line: bytes) -> int:
+            if self.cut:
+                self.cut = False
+                return self.real.write(line[:40])
+            return self.real.write(line)
+
+        def close(self) -> None:
+            self.real.close()
+
+    with ScreenRecorder(tmp_path / "screen", pace=0.0) as recorder:
+        recorder.follow(stage)  # type: ignore[arg-type]
+        written(recorder, 1)
+        recorder._file = HalfFull(recorder._file)  # type: ignore[assignment]
+        stage.paint(Box(0, 0, 9, 9), 99)
+        wait_until(lambda: recorder.lost["failed"], what="the loss", deadline=Deadline(60), interval=0.01)
+        stage.paint(Box(500, 300, 520, 320), 88)
+    recording = Recording.load(tmp_path / "screen")
+    assert recording.unread == 1
+    assert recording.end is not None
+    assert np.array_equal(last_picture(recording), stage.pixels)
+
+
 def test_it_follows_a_real_screen(displays: Callable[..., Any], tmp_path: Path) -> None:
     display = displays("15")
     with display.connect() as screen, ScreenRecorder(tmp_path / "screen", pace=0.0) as recorder:

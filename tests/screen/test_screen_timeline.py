@@ -18,6 +18,7 @@ from PIL import Image
 
 from harness import events
 from harness.errors import HarnessError, UsageError
+from harness.screen import timeline
 from harness.screen.annotations import Annotator, plain, said
 from harness.screen.film import Options, make_clip, make_film, plan
 from harness.screen.frames import Box, Frame
@@ -170,6 +171,17 @@ def test_a_frame_without_the_picture_it_builds_on_is_left_out(tmp_path: Path) ->
     recording = Recording.load(tmp_path)
     assert [record.n for record in recording.records] == [0]
     assert recording.unread == 1
+
+
+def test_a_timeline_is_read_only_so_far(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = Recording.load(recorded / "screen")
+    monkeypatch.setattr(timeline, "MOST_RECORDS", 2)
+    few = Recording.load(recorded / "screen")
+    assert (len(few.records), few.records) == (2, everything.records[:2])
+    assert few.unread > 0
+    monkeypatch.setattr(timeline, "MOST_BYTES", 100)
+    with pytest.raises(UsageError, match="no pictures"):
+        Recording.load(recorded / "screen")
 
 
 def test_the_tail_of_a_file_grows_and_starts_anew(tmp_path: Path) -> None:
