@@ -37,10 +37,13 @@ class Stream:
         self, connected: socket.socket, *, wake: int | None = None, stopped: Callable[[], bool] | None = None
     ) -> None:
         self.socket = connected
+        # A second handle that never waits: with a time-out, each read would ask the system twice.
+        self._source = connected.dup()
+        self._source.settimeout(0)
         self._poll = select.poll()
-        self._poll.register(connected, select.POLLIN)
+        self._poll.register(self._source, select.POLLIN)
         self._alone = select.poll()
-        self._alone.register(connected, select.POLLIN)
+        self._alone.register(self._source, select.POLLIN)
         if wake is not None:
             self._poll.register(wake, select.POLLIN)
         self._stopped = stopped or (lambda: False)
@@ -58,7 +61,7 @@ class Stream:
             return True
         # Rounded up: a millisecond too early would make the caller come back for nothing.
         ready = self._poll.poll(max(0, int(seconds * 1000) + 1 if seconds > 0 else 0))
-        return any(descriptor == self.socket.fileno() for descriptor, _ in ready)
+        return any(descriptor == self._source.fileno() for descriptor, _ in ready)
 
     def read(self, count: int) -> bytes:
         """Exactly so many bytes. The caller bounds `count`."""
@@ -108,27 +111,30 @@ class Stream:
 
     def close(self) -> None:
         """Close the socket."""
+        self._source.close()
         self.socket.close()
 
     def _receive(self, target: memoryview) -> int:
         silence = self._deadline.sub(SILENCE)
-        # Polled before reading, for the socket's own time-out belongs to those who send.
-        while not self._alone.poll(max(1, int(min(0.25, silence.remaining) * 1000))):
-            if self._stopped():
-                raise ConnectionLost("the VNC connection to hold", seen="the screen was closed")
-            if silence.expired:
-                break
+        while not self._deadline.expired:
+            try:
+                return self._received(target)
+            except BlockingIOError:
+                if self._stopped():
+                    raise ConnectionLost("the VNC connection to hold", seen="the screen was closed") from None
+                if silence.expired:
+                    break
+                self._alone.poll(max(1, int(min(0.25, silence.remaining) * 1000)))
+        seen = f"nothing for {SILENCE:g} s in the middle of a message"
         if self._deadline.expired:
             seen = f"a message that was not whole within {self._deadline.seconds:g} s"
-        elif silence.expired:
-            seen = f"nothing for {SILENCE:g} s in the middle of a message"
-        else:
-            return self._received(target)
         raise ScreenError("the VNC server to go on", seen=seen)
 
     def _received(self, target: memoryview) -> int:
         try:
-            received = self.socket.recv_into(target)
+            received = self._source.recv_into(target)
+        except BlockingIOError:
+            raise
         except OSError as error:
             raise ConnectionLost("the VNC connection to hold", seen=f"{type(error).__name__}: {error}") from error
         if not received:

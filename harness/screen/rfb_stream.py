@@ -45,11 +45,11 @@ MAX_OVERDRAW = 16
 """How often one update may draw the whole screen before it is taken for one that never ends."""
 HANDSHAKE = 10.0
 """Seconds from connecting to the server's first words, in all."""
-NEAR = (COPY_RECT, ZLIB, RAW, ZRLE)
-"""Asked for on this host, best first: Zlib is what Virtualization.framework's server does fastest (packer-plugin-tart#178),
-for the others packing costs more than the loopback interface."""
-FAR = (COPY_RECT, ZLIB, ZRLE, RAW)
-"""Asked for over a network, best first."""
+NEAR = ((COPY_RECT, ZLIB, RAW), (COPY_RECT, RAW))
+"""Asked for on this host. Virtualization.framework's server was found to be quicker with Zlib (packer-plugin-tart#178), x11vnc
+is ten times quicker with Raw; so which one stays is measured. TigerVNC would choose ZRLE, its slowest, if it were named."""
+FAR = ((COPY_RECT, ZLIB, ZRLE, RAW),)
+"""Asked for over a network."""
 _PSEUDO = (CURSOR, DESKTOP_SIZE, EXTENDED_DESKTOP_SIZE, LAST_RECT)
 _FORMAT = struct.pack(">BBBBHHHBBB3x", 32, 24, 0, 1, 255, 255, 255, 16, 8, 0)
 """32 bits little endian, red 16, green 8, blue 0: bytes blue, green, red, unused. What VZ offers of itself."""
@@ -75,7 +75,7 @@ class Connection:
         password: The VNC password, or the account's.
         user: The account, for Apple's Screen Sharing.
         timeout: Seconds for the handshake.
-        encodings: Asked for, best first; by how far the server is, if None.
+        encodings: Asked for, best first; by how far the server is, if None, and `choices` then has what else may be.
         wake: A descriptor whose readability ends `readable`.
         stopped: True breaks off also in the middle of a message.
 
@@ -107,10 +107,10 @@ class Connection:
                 seen=f"{type(error).__name__}: {error}",
                 hint="does `tart run` with --vnc-experimental still run?",
             ) from error
+        self._stream = Stream(self.socket, wake=wake, stopped=stopped)
         try:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.settimeout(SILENCE)
-            self._stream = Stream(self.socket, wake=wake, stopped=stopped)
             self._stream.begin(deadline)
             hello = shake_hands(self._stream, Credentials(password, user))
             self.name = hello.name
@@ -118,12 +118,11 @@ class Connection:
             self._framebuffer = Framebuffer(*hello.size)
             if hello.pixel_format[:13] != _FORMAT[:13]:
                 self.send(b"\x00\x00\x00\x00" + _FORMAT)
-            if encodings is None:
-                encodings = NEAR if _is_near(self.socket) else FAR
-            asked = (*encodings, *_PSEUDO)
-            self.send(struct.pack(f">BxH{len(asked)}i", 2, len(asked), *asked))
+            near = encodings is None and _is_near(self.socket)
+            self.choices = (tuple(encodings),) if encodings is not None else NEAR if near else FAR
+            self.prefer(self.choices[0])
         except BaseException:
-            self.socket.close()
+            self.close()
             raise
 
     @property
@@ -135,6 +134,11 @@ class Connection:
     def size(self) -> tuple[int, int]:
         """(width, height)."""
         return self._framebuffer.size
+
+    def prefer(self, encodings: Sequence[int]) -> None:
+        """Ask for these encodings from now on, best first, besides the pseudo-encodings."""
+        asked = (*encodings, *_PSEUDO)
+        self.send(struct.pack(f">BxH{len(asked)}i", 2, len(asked), *asked))
 
     def request(self, *, incremental: bool) -> None:
         """Ask for an update of the whole framebuffer."""
@@ -168,7 +172,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the socket."""
-        self.socket.close()
+        self._stream.close()
 
     def _update(self) -> Update:
         (count,) = struct.unpack(">xH", self._stream.read(3))
