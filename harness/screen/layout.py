@@ -158,4 +158,5 @@ def _as_read(lines: Sequence[TextLine], start: int, end: int) -> str:
     for part in parts:  # a name broken at its own hyphen or dot goes on without a blank
         joined += part if not joined or joined.endswith(("-", ".")) else f" {part}"
     quoted = _QUOTED.search(joined)
-    return (quoted.group(1) if quoted else joined).strip().strip(_OPENING + "”’ ").strip()
+    name = quoted.group(1) if quoted else re.sub(r"[”\"»]\s*\.$", "", joined)
+    return name.strip().strip(_OPENING + "”’ ").strip()

@@ -78,7 +78,7 @@ def greyed(frame: Frame, text: Box, others: Sequence[Box]) -> bool:
 def button_around(frame: Frame, text: Box) -> Box | None:
     """The one-coloured body of a button around its text; None where there is no edge all around it, near enough."""
     # Readers draw their boxes now tight around the letters, now a little wider than a small button.
-    for gap in (max(2, text.height // 4), 1, -(text.height // 8)):
+    for gap in (max(2, text.height // 4), 1, -(text.height // 8), -(text.height // 5)):
         body = _body(frame, text, gap)
         if body is not None:
             return body
@@ -101,19 +101,20 @@ def _body(frame: Frame, text: Box, gap: int) -> Box | None:
     to_right = _edge(band[right - begin + 1 :], fills[1])
     if to_left is None or to_right is None:
         return None
-    # Up and down beside the text, and in its middle, from where no letter is.
-    far = int(_ABOVE * text.height) + 2
+    # Up and down from the middle, beside the text, where no letter is.
+    far = text.height // 2 + int(_ABOVE * text.height) + 2
     ups, downs = [], []
-    for x, fill in ((left, fills[0]), (right, fills[1]), (text.centre[0], (fills[0] + fills[1]) / 2)):
-        strip = frame.crop(Box(x, text.y0 - far, x + 1, text.y1 + far)).astype(np.int64)[:, 0]
-        top = text.y0 - max(0, text.y0 - far)
-        ups.append(_edge(strip[:top][::-1], fill))
-        downs.append(_edge(strip[top + text.height :], fill))
-    up = [value for value in ups if value is not None]
-    down = [value for value in downs if value is not None]
-    if len(up) < 2 or len(down) < 2:
+    for x, fill in ((left, fills[0]), (right, fills[1])):
+        top = max(0, middle - far)
+        strip = frame.crop(Box(x, top, x + 1, middle + far)).astype(np.int64)[:, 0]
+        ups.append(_edge(strip[: middle - top][::-1], fill))
+        downs.append(_edge(strip[middle - top + 1 :], fill))
+    if None in ups or None in downs:
         return None
-    return Box(left - to_left, text.y0 - min(up), right + 1 + to_right, text.y1 + min(down))
+    up, down = min(value or 0 for value in ups), min(value or 0 for value in downs)
+    if min(up, down) < text.height // 4:
+        return None
+    return Box(left - to_left, middle - up, right + 1 + to_right, middle + 1 + down)
 
 
 def _edge(strip: NDArray[Any], fill: NDArray[Any]) -> int | None:

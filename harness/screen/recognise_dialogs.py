@@ -165,7 +165,8 @@ def _in_a_document(
     """Whether the dialog is a picture between paragraphs: one colour, and the same, on all four sides of it, text close above
     and below, and none beside it. A real one stands over something that goes on behind it, and casts a shadow.
     """
-    own = around([*title.lines, *column])
+    end = max(button.box.y1 for button in buttons)
+    own = around([*title.lines, *(line for line in column if line.box.y1 <= end)])
     for button in buttons:
         own = own.union(button_around(frame, button.box) or button.box)
     height = title.lines[0].box.height
