@@ -341,8 +341,10 @@ def _sighting(needle: _Needle, frame: Frame, place: Box, score: float) -> Sighti
 def _places(needle: _Needle, frame: Frame, regions: Sequence[Box]) -> Iterator[Box]:
     """Where it may be: where it was the last time, then where the shrunken pictures are alike."""
     width, height = needle.size
+    tried: list[Box] = []
     learned = Box(*needle.stored.place)
     if needle.stored.display == frame.size and any(learned.overlaps(region) for region in regions):
+        tried.append(learned)
         yield learned
     for region in regions:
         grow_x, grow_y = max(0, width - region.width) + 32, max(0, height - region.height) + 32
@@ -353,7 +355,8 @@ def _places(needle: _Needle, frame: Frame, regions: Sequence[Box]) -> Iterator[B
             continue
         for x, y in _coarse(needle, frame, search):
             place = _exactly(needle, frame, x, y)
-            if place is not None and place != learned:
+            if place is not None and place not in tried:
+                tried.append(place)
                 yield place
 
 

@@ -111,6 +111,18 @@ def test_it_is_found_elsewhere_on_another_wallpaper(tmp_path: Path) -> None:
         assert not store.still(found, one.on(background, x + 1, y))
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+def test_the_same_place_on_a_display_of_another_size(scale: int, tmp_path: Path) -> None:
+    one = prompts.prompt(AlertKind.PROXY, APP, scale=scale)
+    store = needles(tmp_path)
+    store.learn(one.seen)
+    frame = prompts.frame_of(np.concatenate([one.frame.pixels, np.zeros_like(one.frame.pixels)], axis=1))
+    found = store.find(frame, [one.window])
+    assert found is not None
+    assert found.sighting.title == one.seen.title
+    assert not found.settled
+
+
 def test_only_where_the_frame_has_changed(tmp_path: Path) -> None:
     one = prompts.prompt(AlertKind.VPN, APP)
     store = needles(tmp_path)
@@ -120,6 +132,12 @@ def test_only_where_the_frame_has_changed(tmp_path: Path) -> None:
     assert store.find(frame, []) is None
     assert store.find(frame, [Box(100, 100, 100 + one.window.width, 240)]) is None  # its buttons were there before
     assert store.find(frame, [frame.box]) is not None
+    title = one.seen.title
+    assert title is not None
+    assert (
+        store.find(one.frame, [title]) is None
+    )  # only the title is new: where it was learned, but not this prompt's coming
+    assert store.find(one.frame, [title, *(button.box for button in one.seen.buttons)]) is not None
     assert store.find(frame, [frame.box], kinds=["ne-proxy-consent"]) is None
     assert store.find(frame, [frame.box], ignore=["ne-vpn-consent"]) is None
 
