@@ -16,6 +16,7 @@ from harness import events
 from harness.approval.channels import Channel, VncChannel
 from harness.approval.observer import Observer
 from harness.approval.passwords import PasswordTyper
+from harness.approval.past import NAMED
 from harness.approval.pressing import TRIES, Presser
 from harness.approval.records import Approval
 from harness.approval.routes import PROMPTS
@@ -320,7 +321,10 @@ class Approver:
         return seen if seen is not None and self._is_ours(seen) else None
 
     def _is_ours(self, seen: Sighting) -> bool:
-        if seen.app_name is None or any(is_app(seen.app_name, name) for name in self.names):
+        """Whether a window is about our app. A question that does not say whose it is, is nobody's: never ours by default."""
+        if seen.app_name is None:
+            return seen.window not in NAMED
+        if any(is_app(seen.app_name, name) for name in self.names):
             return True
         if seen.app_name not in self._foreign:
             self._foreign.add(seen.app_name)

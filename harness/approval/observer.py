@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from harness import events
-from harness.approval.past import LISTS, Page
+from harness.approval.past import LISTS, NAMED, Page
 from harness.screen import Box, Catalog, Frame, Reader, Screen, Sighting, changed_regions, is_black, recognise, save_png
 from harness.screen.needles import Found, Needles, why_not
 from harness.waiting import Deadline
@@ -66,6 +66,8 @@ class Observer:
         self.needles = needles
         self.other_names = tuple(other_names)
         self.ours = ours
+        self.foreign: Sighting | None = None
+        """Another app's prompt that was on the last frame that was read."""
         self._pictures: list[Path] = []
         self._names: set[Path] = set()
         self._writing: list[tuple[Path, str, Future[bool]]] = []
@@ -100,6 +102,7 @@ class Observer:
         if self._is_black(frame):
             return None
         regions, whole = self._regions(frame, before)
+        self.foreign = None
         foreign: Sighting | None = None
         for rung in dict.fromkeys(name for name, _ in regions):
             here = [(name, box) for name, box in regions if name == rung]
@@ -308,16 +311,17 @@ class Observer:
         started = time.monotonic()
         page = Page(self.reader)
 
-        def read(name: str, reader: Reader) -> Sighting:
-            return recognise(
-                frame, reader, self.catalog, region, app_name=name, extension_kind=self.kind, ignore=ignore
-            )
+        def read(name: str, reader: Reader, where: Box = region) -> Sighting:
+            return recognise(frame, reader, self.catalog, where, app_name=name, extension_kind=self.kind, ignore=ignore)
 
         seen = read(self.app_name, page)
+        if seen.window in NAMED and seen.app_name is None:  # what has changed may end in the middle of a window
+            seen = read(self.app_name, page, region.padded(max(seen.box.width, seen.box.height), frame.size))
         if seen.window in LISTS and seen.advice is None:
             named = (read(name, page) for name in self.other_names)
             seen = next((other for other in named if other.window == seen.window and other.advice is not None), seen)
         elif seen.window not in _UNKNOWN and not self.ours(seen):  # ours may stand beside it, or peep out from under it
+            self.foreign = seen
             past = read(self.app_name, page.without(seen.box))
             seen = past if past.window not in _UNKNOWN and self.ours(past) else seen
         self._tell(rung, seen.confidence, started, found=None if seen.window in _UNKNOWN else seen.window)

@@ -16,7 +16,7 @@ from harness.screen import Box, Frame, Screen, Sighting
 from harness.screen.frames import Pixels, same
 from harness.waiting import Deadline
 
-_ECHO = 2.0
+_ECHO = 5.0
 """Seconds within which a typed character must show up."""
 _BLINK = 1.4
 """Seconds in which a caret blinks at least once: macOS's shows for about half a second, and hides as long."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.approval.routes import PROMPTS
 from harness.screen import Box, Frame, Reader, TextLine
 
 LISTS = (
@@ -11,6 +12,9 @@ LISTS = (
     "settings-login-items-extensions",
 )
 """Windows that list extensions by a name: the app's, or its developer's."""
+
+NAMED = (*PROMPTS, "ne-proxy-consent", "ne-vpn-consent", "ne-filter-consent")
+"""Windows that name the app that they are about. Where no name could be read, the window was not seen whole."""
 
 
 class Page:

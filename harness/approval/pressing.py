@@ -52,7 +52,7 @@ class Presser:
         self.observer = observer
         self.channels = tuple(channels)
         self._told: set[str] = set()
-        self._moved: set[str] = set()
+        self._moved: Counter[str] = Counter()
 
     def press(
         self, seen: Sighting, button: Button, deadline: Deadline, tries: Counter[str], *, fresh: Frame | None = None
@@ -69,7 +69,7 @@ class Presser:
         now = fresh or self.screen.frame(deadline)
         if not same(now, seen.frame, button.box):
             return Press("moved", now)
-        key = f"{seen.window}/{button.role}/{button.text}"
+        key = _key(seen, button)
         channel = self._channel(key, tries)
         if channel is None:
             return Press("exhausted", now)
@@ -99,6 +99,10 @@ class Presser:
         self.observer.pressed(seen, worked=after is not None)
         return Press("effect" if after is not None else "nothing", now, step)
 
+    def tried(self, seen: Sighting, button: Button, tries: Counter[str]) -> bool:
+        """Whether a button was pressed before."""
+        return any(tries[f"{_key(seen, button)}/{channel.name}"] for channel in self.channels)
+
     def _channel(self, key: str, tries: Counter[str]) -> Channel | None:
         for index, channel in enumerate(self.channels):
             if tries[f"{key}/{channel.name}"] >= TRIES:
@@ -120,14 +124,15 @@ class Presser:
 
     def move_aside(self, seen: Sighting, deadline: Deadline) -> bool:
         """Drag another app's alert to the screen's left edge, by its empty part above the title, away from what it covers. None
-        of its buttons is touched. True if it went; at most once for each.
+        of its buttons is touched. True if it went. At most twice for each: the second time to the right edge, should something
+        of ours have come up where it went.
 
         That alerts can be moved by their background: assumed of all generations.
         """
         key = f"{seen.window}/{seen.app_name}"
-        if seen.title is None or key in self._moved or not isinstance(self.screen, Draggable):
+        if seen.title is None or self._moved[key] >= TRIES or not isinstance(self.screen, Draggable):
             return False
-        self._moved.add(key)
+        self._moved[key] += 1
         height = seen.title.height
         grip = (seen.title.centre[0], max(0, seen.title.y0 - height // 2))
         if any(
@@ -138,7 +143,8 @@ class Presser:
         before = self.screen.frame(deadline)
         if not same(before, seen.frame, seen.title):
             return False
-        self.screen.drag(grip, (grip[0] - seen.box.x0 + height, grip[1]))
+        by = height - seen.box.x0 if self._moved[key] == 1 else before.size[0] - height - seen.box.x1
+        self.screen.drag(grip, (grip[0] + by, grip[1]))
         went = self.gone(before, seen, deadline.sub(EFFECT)) is not None
         events.event("moved-aside", window=seen.window, app_name=seen.app_name, went=went)
         return went
@@ -174,3 +180,7 @@ class Presser:
             if answered is None and not same(before, later, seen.box):
                 answered = deadline.sub(REFUSED)
             frame = later
+
+
+def _key(seen: Sighting, button: Button) -> str:
+    return f"{seen.window}/{button.role}/{button.text}"

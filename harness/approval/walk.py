@@ -37,6 +37,7 @@ LOOK_FULLY = 4.0
 """Seconds without a window to act on after which the whole screen is read, once."""
 _MOST_SCROLLS = 12
 _TYPED = "password/typed"
+_MOVED = "another app's prompt/moved"
 _NOTCHES = (4, 60)
 """Of the wheel: the first time, and at most. What a notch does is the Mac's affair (from a pixel to a hundred): see `scroll`."""
 
@@ -116,6 +117,19 @@ class Walker:
             # Consents are answered by whoever expects them.
             seen = self.observer.look(frame, before=walk.before, full=full, ignore=CONSENT_WINDOWS)
             self._tell_if_gone(walk, seen)
+            foreign = self.observer.foreign
+            covered = (
+                foreign is not None and seen is not None and foreign is not seen and foreign.box.overlaps(seen.box)
+            )
+            # It covers a part of what is to be read, and what comes up next may lie under it.
+            if (
+                covered
+                and foreign is not None
+                and not walk.tries[_MOVED]
+                and self.presser.move_aside(foreign, deadline)
+            ):
+                walk.tries[_MOVED] += 1
+                continue
             if seen is None or not self.act(walk, seen, deadline):
                 self._wait(walk, frame, deadline)
 
@@ -227,6 +241,11 @@ class Walker:
     def _press(
         self, walk: Walk, seen: Sighting, button: Button, deadline: Deadline, *, fresh: Frame | None = None
     ) -> bool:
+        foreign = self.observer.foreign
+        if foreign is not None and self.presser.tried(seen, button, walk.tries):
+            walk.why = f"the prompt of “{foreign.app_name}” may cover what has come of it"
+            if self.presser.move_aside(foreign, deadline):
+                return True
         pressed = self.presser.press(seen, button, deadline, walk.tries, fresh=fresh)
         if pressed.kind == "moved":
             walk.missed = seen

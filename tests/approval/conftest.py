@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.screen import RapidReader, ocr
+from harness.approval import passwords, pressing, walk
+from harness.screen import RapidReader, ocr, rfb
+
+for _folder in (
+    Path(__file__).resolve().parents[2],
+    Path(__file__).parent,
+):  # benchmarks/walking.py; drawn_reader.py here
+    if str(_folder) not in sys.path:
+        sys.path.append(str(_folder))
 
 _SPEC = importlib.util.spec_from_file_location(
     "screen_display", Path(__file__).parents[1] / "screen" / "screen_display.py"
@@ -48,3 +56,15 @@ def displays() -> Iterator[Callable[..., object]]:
     yield make
     for display in made:
         display.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing on a staged display is as slow as a Mac may be, and nobody types at it at a person's pace."""
+    monkeypatch.setattr(walk, "LANDS", 1.0)
+    monkeypatch.setattr(walk, "LOOK_FULLY", 1.5)
+    for place, name in ((pressing, "EFFECT"), (walk, "EFFECT"), (passwords, "_ECHO")):
+        monkeypatch.setattr(place, name, 20.0)  # ends when it happens: costs nothing, and a machine may be busy
+    monkeypatch.setattr(rfb, "CLICK", 0.02)
+    monkeypatch.setattr(rfb, "KEY", 0.004)
+    monkeypatch.setattr(rfb, "WHEEL", 0.004)
