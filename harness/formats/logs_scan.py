@@ -142,7 +142,7 @@ def from_mandiant(line: MandiantLine) -> Line:
     elif len(stamp) > 27 and stamp[19:20] == ".":  # nanoseconds
         stamp = stamp[:26] + stamp[26:].lstrip("0123456789")
     kind = line.log_type or ""
-    event = _EVENTS.get(line.event_type or "", "signpostEvent" if "Signpost" in kind else line.event_type or "logEvent")
+    event = _EVENTS.get(line.event_type or "", "signpostEvent" if "Signpost" in kind else line.event_type or "")
     return Line(
         timestamp=stamp,
         processImagePath=line.process,
@@ -152,7 +152,7 @@ def from_mandiant(line: MandiantLine) -> Line:
         subsystem=line.subsystem,
         category=line.category,
         messageType=kind if kind in _LEVELS else "",
-        eventMessage=line.message or " ",
+        eventMessage=line.message,
         bootUUID=dashed(line.boot_uuid or ""),
         eventType=event,
         processImageUUID=dashed(line.process_uuid or ""),

@@ -23,7 +23,7 @@ def read_ndjson(blocks: Blocks, file: str, reading: Reading, *, mandiant: bool =
     """The records of an ndjson stream. Lines that are no record are given out as TEXT, and counted as unparsed."""
     kind = "mandiant" if mandiant else "ndjson"
     where = reading.begin(file, kind)
-    reader = _Reader(file, reading, where)
+    reader = _Reader(file, reading, where, mandiant=mandiant)
     number = 0
     for block in blocks:
         count = block.count(b"\n") + (not block.endswith(b"\n"))
@@ -48,7 +48,8 @@ def read_ndjson(blocks: Blocks, file: str, reading: Reading, *, mandiant: bool =
 
 
 class _Reader:
-    def __init__(self, file: str, reading: Reading, where: FileCoverage) -> None:
+    def __init__(self, file: str, reading: Reading, where: FileCoverage, *, mandiant: bool) -> None:
+        self.mandiant = mandiant
         self.file = file
         self.reading = reading
         self.where = where
@@ -130,7 +131,7 @@ class _Reader:
     def one(self, raw: bytes, number: int) -> Iterator[Record]:
         """A line on its own."""
         reading = self.reading
-        found = decode_block(raw, 1) if raw[:1] == b"{" else None
+        found = decode_block(raw, 1, mandiant=self.mandiant) if raw[:1] == b"{" else None
         line = found[0] if found else decode_line(raw)
         if line is not None and not (line.timestamp or line.eventMessage or line.eventType):
             if line.finished is not None:
