@@ -298,6 +298,7 @@ def test_a_line_that_the_disk_took_half_of_takes_no_other_with_it(tmp_path: Path
         stage.paint(Box(500, 300, 520, 320), 88)
     recording = Recording.load(tmp_path / "screen")
     assert recording.unread == 1
+    assert [type(record) for record in recording.records] == [FrameRecord, MarkRecord, FrameRecord]
     assert recording.end is not None
     assert np.array_equal(last_picture(recording), stage.pixels)
 
