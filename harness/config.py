@@ -84,6 +84,15 @@ class SimulatedSettings(_Table):
     """`NAME=VALUE`: what the simulated display does differently, as real Macs differ; `docs/variations.md` lists them."""
 
 
+class ThisMacSettings(_Table):
+    """The very host as the Mac: the provider `this-mac`."""
+
+    disposable: bool = False
+    """The host is thrown away afterwards: apps may be installed and extensions approved on it for good. Never your own Mac."""
+    host: str = "127.0.0.1"
+    """Where its own SSH server listens."""
+
+
 class GuestSettings(_Table):
     """How to get into a Mac."""
 
@@ -156,7 +165,7 @@ class ScreenSettings(_Table):
 class Settings(_Table):
     """Everything `sysext.toml` may say."""
 
-    provider: Literal["tart", "simulated"] = "tart"
+    provider: Literal["tart", "simulated", "this-mac"] = "tart"
     macos: list[MacOS] = Field(default=["15"])
     image: str | None = None
     lane: Lane = "pristine"
@@ -169,6 +178,7 @@ class Settings(_Table):
     """Keep what was read off the screen (below `cache`), so that the same pixels are not read twice."""
     tart: TartSettings = Field(default_factory=TartSettings)
     simulated: SimulatedSettings = Field(default_factory=SimulatedSettings)
+    this_mac: ThisMacSettings = Field(default_factory=ThisMacSettings)
     guest: GuestSettings = Field(default_factory=GuestSettings)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     evidence: EvidenceSettings = Field(default_factory=EvidenceSettings)
@@ -185,6 +195,8 @@ class Settings(_Table):
         Raises:
             UsageError: No image is set for it.
         """
+        if self.provider == "this-mac":
+            return self.provider  # nothing is cloned
         if self.image is not None:
             return self.image
         try:

@@ -22,6 +22,7 @@ from harness.machines.base import (
 from harness.machines.cleanup import Terminated, guard_signals
 from harness.machines.simulated import SimulatedProvider
 from harness.machines.tart import TartMachine, TartProvider
+from harness.machines.this_mac import ThisMac, ThisMacProvider
 
 __all__ = [
     "End",
@@ -36,6 +37,8 @@ __all__ = [
     "TartMachine",
     "TartProvider",
     "Terminated",
+    "ThisMac",
+    "ThisMacProvider",
     "VncEndpoint",
     "guard_signals",
     "provider_for",
@@ -50,4 +53,6 @@ def provider_for(settings: Settings) -> Provider:
     """
     if settings.provider == "simulated":
         return SimulatedProvider(settings)
+    if settings.provider == "this-mac":
+        return ThisMacProvider(settings)
     return TartProvider(settings)

@@ -131,6 +131,9 @@ class Machine(ABC):
         """Why it must not be used any more, or None."""
         self.kept = False
 
+    own_display = False
+    """Whether it is the very host that we run on, seen on its own display, and not to be restarted."""
+
     @property
     @abstractmethod
     def run_output(self) -> Path:

@@ -57,9 +57,14 @@ class SimulatedProvider(TartProvider):
             "SYSEXT_SIM_SCALE": str(simulated.scale),
             "SYSEXT_SIM_APPEARANCE": simulated.appearance,
             "SYSEXT_SIM_FAULTS": ",".join(simulated.faults),
-            "SYSEXT_SIM_VARIATIONS": ",".join(simulated.variations),
+            "SYSEXT_SIM_VARIATIONS": ",".join([*simulated.variations, *self._grants()]),
             "SYSEXT_SIM_VM_LIMIT": str(simulated.slots),
         }
+
+    def _grants(self) -> list[str]:
+        """Images of the lane `instrumented` carry the grants (vm_images/scripts/tcc.sh): so do its simulated ones."""
+        told = any(variation.startswith("accessibility=") for variation in self.settings.simulated.variations)
+        return ["accessibility=granted"] if self.settings.lane == "instrumented" and not told else []
 
     def run_environment(self, purpose: str) -> dict[str, str]:
         """The run key decides, with a fault's seed, whether a fault with a rate below 1 strikes this machine."""

@@ -171,7 +171,7 @@ class PyAutoGuiDriver:
 
     def _by_mss(self) -> Pixels:
         shot = self._mss.grab(self._mss.monitors[1])  # 0 is all displays together
-        raw = bytes(shot.raw)
+        raw = shot.raw  # a buffer of its own each time
         if self._last is None or raw != self._raw or self._last.shape[:2] != (shot.height, shot.width):
             self._raw = raw
             four = np.frombuffer(raw, np.uint8).reshape(shot.height, shot.width, 4)

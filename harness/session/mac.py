@@ -16,12 +16,12 @@ from harness.apps.oracle import Oracle, Snapshot
 from harness.bundles.app import AppBundle
 from harness.bundles.releases import fetch_release
 from harness.config import AppFile, LaunchSpec, Settings
-from harness.errors import EnvironmentFailure, HarnessError, SysextError, Verdict
+from harness.errors import EnvironmentFailure, HarnessError, SysextError, UsageError, Verdict
 from harness.evidence import Manifest, collect, collect_before_reboot
 from harness.formats.launchctl import Job
 from harness.guest import Guest, LogStream
 from harness.machines import Machine
-from harness.screen import Reader, VncScreen
+from harness.screen import Reader, Screen, VncScreen
 from harness.screen.recording import ScreenRecorder
 from harness.session.case import Case
 from harness.waiting import Deadline, wait_until
@@ -78,7 +78,7 @@ class Mac:
         self.guest = Guest(machine.ssh_endpoint, settings.guest, name=machine.name, folder=machine.folder)
         self.oracle = Oracle(self.guest, app)
         self.installed: Installed | None = None
-        self._screen: VncScreen | None = None
+        self._screen: Screen | None = None
         self._recorder: ScreenRecorder | None = None
         self._log: LogStream | None = None
         self._activations: list[Activation] = []
@@ -89,8 +89,8 @@ class Mac:
         return int(self.macos)
 
     @property
-    def screen(self) -> VncScreen:
-        """The hypervisor's framebuffer.
+    def screen(self) -> Screen:
+        """The hypervisor's framebuffer, or the display of the host itself.
 
         Raises:
             HarnessError: Before `bring_up`.
@@ -108,8 +108,7 @@ class Mac:
         deadline = Deadline.after(self.settings.timeouts.boot)
         with events.step("boot", machine=self.name, macos=self.macos, image=self.machine.image) as step:
             self._warm_up_reader()
-            vnc = self.machine.vnc_endpoint(deadline)
-            self._screen = VncScreen(vnc.host, vnc.port, vnc.password, name=self.name)
+            self._screen = self._open_screen(deadline)
             self._record(self._screen)
             self.guest.connect(deadline)
             self._log = LogStream(self.guest, self.case.folder.path / "log-stream.ndjson", LOG_PREDICATE)
@@ -227,7 +226,17 @@ class Mac:
         return job.pid
 
     def reboot(self) -> None:
-        """Restart it; done when the boot session is a new one and the console user is back. The log is kept first."""
+        """Restart it; done when the boot session is a new one and the console user is back. The log is kept first.
+
+        Raises:
+            UsageError: It is the very host that we run on.
+        """
+        if self.machine.own_display:
+            raise UsageError(
+                "a Mac that can be restarted",
+                seen=f"{self.name}: a restart would end this program too",
+                hint="run the scenarios that restart with another provider",
+            )
         with events.step("reboot", machine=self.name):
             self._stop_activations()
             # On a Mac the log alone takes up to minutes; each item has a limit of its own.
@@ -316,7 +325,15 @@ class Mac:
     def _after(self, seconds: float) -> Deadline:
         return Deadline.after(seconds)
 
-    def _record(self, screen: VncScreen) -> None:
+    def _open_screen(self, deadline: Deadline) -> Screen:
+        if self.machine.own_display:
+            from harness.screen.desktop import DesktopScreen  # its pyautogui comes with an extra
+
+            return DesktopScreen(name=self.name)
+        vnc = self.machine.vnc_endpoint(deadline)
+        return VncScreen(vnc.host, vnc.port, vnc.password, name=self.name)
+
+    def _record(self, screen: Screen) -> None:
         """Record the screen into the case file, unless it is not wanted; a full disk does not stop the scenario."""
         wanted = self.settings.evidence
         if not wanted.recording:

@@ -71,6 +71,7 @@ def test_settings_become_the_simulators_variables(told):
         "SYSEXT_SIM_APPEARANCE": "dark",
         "SYSEXT_SIM_FAULTS": "env-vm-limit,env-hung-boot:rate=0.5",
         "SYSEXT_SIM_RUN_KEY": "key",
+        "SYSEXT_SIM_VARIATIONS": "",
         "SYSEXT_SIM_VM_LIMIT": "7",
     }
     assert provider.hardware()[2] == "1440x900px"

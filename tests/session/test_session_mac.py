@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.config import load_settings
+from harness.errors import UsageError
 from harness.session import mac as module
 from harness.session.mac import Mac
 from harness.waiting import Deadline
@@ -31,6 +32,7 @@ def test_the_log_is_kept_before_a_reboot_however_long_that_takes(
     monkeypatch.setattr(module, "collect_before_reboot", before)
     mac = Mac.__new__(Mac)
     mac.name = "vm-a"
+    mac.machine = SimpleNamespace(own_display=False)  # type: ignore[assignment]
     mac.settings = load_settings(environ={}, overrides={"cache": tmp_path})
     mac.guest = SimpleNamespace(reboot=reboot)  # type: ignore[assignment]
     mac.case = SimpleNamespace(folder=None)  # type: ignore[assignment]
@@ -38,3 +40,11 @@ def test_the_log_is_kept_before_a_reboot_however_long_that_takes(
     mac.reboot()
     assert kept[0] > 480  # the log as text and as an archive: 180 s and 300 s at most
     assert len(rebooted) == 1
+
+
+def test_the_very_host_is_not_restarted() -> None:
+    mac = Mac.__new__(Mac)
+    mac.name = "this-mac"
+    mac.machine = SimpleNamespace(own_display=True)  # type: ignore[assignment]
+    with pytest.raises(UsageError, match="would end this program"):
+        mac.reboot()
