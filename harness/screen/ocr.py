@@ -18,7 +18,7 @@ from harness.screen.frames import Box, Frame, Pixels
 from harness.screen.remembered import Remembered
 from harness.screen.text import alike, normalise, squash
 
-__all__ = ["LONGEST", "RapidReader", "Reader", "TextLine", "alike", "normalise", "squash"]
+__all__ = ["LONGEST", "CachedReader", "RapidReader", "Reader", "TextLine", "alike", "normalise", "squash"]
 
 LONGEST = 1600
 """Longer sides are scaled down to it: text of 1x points stays readable, and a 2x full frame fits."""
@@ -53,19 +53,32 @@ class Reader(Protocol):
         """The lines in a region (all of it by default), top to bottom."""
 
 
-class RapidReader:
-    """RapidOCR. One engine, used by one thread at a time; results are cached by the pixels they were read from.
+class CachedReader:
+    """A reader with an engine that takes time to load: used by one thread at a time; what it read is kept by the pixels it was
+    read from.
 
     Args:
         memory: A folder where readings are kept for later runs, None to keep them in this process only.
     """
 
     def __init__(self, memory: Path | None = None) -> None:
-        self._remembered = Remembered(memory, _engine_name()) if memory is not None else None
+        self._remembered = Remembered(memory, self._name()) if memory is not None else None
         self._engine: Any = None
         self._loading = threading.Lock()
         self._reading = threading.Lock()
         self._cache: OrderedDict[bytes, list[TextLine]] = OrderedDict()
+
+    def _name(self) -> str:
+        """What the lines depend on besides the pixels."""
+        raise NotImplementedError
+
+    def _load(self) -> Any:
+        """The engine, run once so that the next time is quick."""
+        raise NotImplementedError
+
+    def _run(self, pixels: Pixels) -> list[TextLine]:
+        """The lines in a picture, top to bottom."""
+        raise NotImplementedError
 
     def warm_up(self) -> None:
         """Load the engine and run it once: seconds at first, nothing later."""
@@ -73,9 +86,7 @@ class RapidReader:
             if self._engine is not None:
                 return
             with events.step("load text reader"):
-                engine = _make_engine()
-                engine(np.full((64, 200, 3), 255, np.uint8))
-                self._engine = engine
+                self._engine = self._load()
 
     def read(self, frame: Frame, region: Box | None = None) -> list[TextLine]:
         """See `Reader`. About 0.2 s for an alert, 1–3 s for a whole frame, on two cores."""
@@ -119,6 +130,18 @@ class RapidReader:
     def _recall(self, key: bytes) -> list[TextLine] | None:
         known = self._remembered.get(key) if self._remembered is not None else None
         return None if known is None else [TextLine(line.text, Box(*line.box), line.score) for line in known]
+
+
+class RapidReader(CachedReader):
+    """RapidOCR with the models of its wheel: Latin letters with accents, Chinese, Japanese; not Korean, not Cyrillic."""
+
+    def _name(self) -> str:
+        return _engine_name()
+
+    def _load(self) -> Any:
+        engine = _make_engine()
+        engine(np.full((64, 200, 3), 255, np.uint8))
+        return engine
 
     def _run(self, pixels: Pixels) -> list[TextLine]:
         import cv2

@@ -14,6 +14,7 @@ from harness.approval.ax import AxChannel
 from harness.apps.activation import ENABLED, WAITING, Activation
 from harness.errors import HarnessError, ProductFailure
 from harness.screen import Sighting
+from harness.screen.catalog import load_catalog
 from harness.screen.needles import Needles
 from harness.session.mac import Mac
 from harness.waiting import Deadline
@@ -49,6 +50,7 @@ class ApprovalSteps:
         self.approver = Approver(
             screen=mac.screen,
             reader=mac.reader,
+            catalog=load_catalog(mac.settings.screen.pages) if mac.settings.screen.pages else None,
             app_name=mac.app.name,
             extension_kind=SETTINGS_KINDS.get(mac.app.extension.kind, "network"),
             generation=mac.generation,

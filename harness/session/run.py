@@ -39,11 +39,9 @@ class Run:
     def reader(self) -> Reader:
         """The text reader, one per process (its models are loaded once)."""
         if self._reader is None:
-            from harness.screen import RapidReader
+            from harness.screen.readers import make_reader
 
-            self._reader = RapidReader(
-                self.settings.cache_dir / "readings" if self.settings.remember_readings else None
-            )
+            self._reader = make_reader(self.settings)
         return self._reader
 
     def open_case(self, *, scenario: str, nodeid: str, macos: str, attempt: int, failed_before: bool) -> Case:
