@@ -165,7 +165,7 @@ def load_catalog(extra: Sequence[Path] = ()) -> Catalog:
                 seen=str(error)[:500],
                 hint="harness/screen/pages/en.toml shows the form",
             ) from error
-    _check(pages, refusals)
+        _check(pages, refusals, name)
     return Catalog(tuple(pages), tuple(never), refusals)
 
 
@@ -195,7 +195,7 @@ def _merged(known: Page, more: Page) -> Page:
     return replace(known, **texts, buttons=tuple(buttons), kinds={**known.kinds, **more.kinds})
 
 
-def _check(pages: Sequence[Page], refusals: Mapping[str, str]) -> None:
+def _check(pages: Sequence[Page], refusals: Mapping[str, str], name: str) -> None:
     """No text that would be clicked reads like one that must not be.
 
     Raises:
@@ -206,11 +206,15 @@ def _check(pages: Sequence[Page], refusals: Mapping[str, str]) -> None:
         denied = [text for spec in page.buttons if spec.role in ("ok", "deny", "cancel") for text in spec.texts]
         for spec, text in pushed:
             if bare(text) in refusals:
-                raise UsageError(f"window {page.window} ({page.language})", seen=f"{text!r} is on the deny-list")
+                raise UsageError(
+                    f"window descriptions up to {name}: {page.window} ({page.language})",
+                    seen=f"{text!r} is on the deny-list",
+                )
             clash = next((other for other in denied if alike(text, other) or alike(other, text)), None)
             if clash is not None:
                 raise UsageError(
-                    f"window {page.window} ({page.language})", seen=f"{spec.role} {text!r} reads like {clash!r}"
+                    f"window descriptions up to {name}: {page.window} ({page.language})",
+                    seen=f"{spec.role} {text!r} reads like {clash!r}",
                 )
 
 
