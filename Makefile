@@ -17,7 +17,7 @@ SCENARIO_TIMEOUT ?= $(if $(filter simulated,$(SYSEXT_PROVIDER)),600,7200)
 unexport SYSEXT_WORKERS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup scenarios test check bench bench-screens report clean
+.PHONY: help setup test-setup scenarios test check bench bench-screens bench-triage report clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
@@ -53,6 +53,9 @@ bench: test-setup ## run the benchmarks; each prints its table and fails below i
 
 bench-screens: setup ## how well real screenshots are read (benchmarks/bench_screens.py)
 	$(PYTHON_BIN) -m benchmarks.bench_screens
+
+bench-triage: setup ## how well causes are named: the table, and its floors
+	$(PYTHON_BIN) -m benchmarks.bench_triage
 
 report: ## make the HTML report of the last scenarios (needs npm)
 	@scripts/report.sh $(ARTIFACTS)/allure $(ARTIFACTS)/report

@@ -10,7 +10,7 @@ Matching happens on folded text: runs of white space are one blank, curly quotes
     unless  not where the same message matches one of these
     with / absent   all of these must / none of these may occur anywhere in the input
     only    only in this sort of place: `log`, `text`, `crash`, `document`
-    weak    counts less
+    weak    counts less; heavy counts more: it names the beginning of a chain of consequences
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class Sign:
     absent: tuple[str, ...] = ()
     only: frozenset[str] = frozenset()
     weak: bool = False
+    heavy: bool = False
 
     @property
     def pattern(self) -> str | None:
@@ -161,6 +162,7 @@ class _SignData(msgspec.Struct, forbid_unknown_fields=True):
     absent: list[str] = []
     only: list[Literal["log", "text", "crash", "document"]] = []
     weak: bool = False
+    heavy: bool = False
 
 
 class _CauseData(msgspec.Struct, forbid_unknown_fields=True):
@@ -271,6 +273,7 @@ def _sign(key: str, data: _SignData) -> Sign:
         absent=tuple(data.absent),
         only=frozenset(data.only),
         weak=data.weak,
+        heavy=data.heavy,
     )
     for expression in (sign.pattern, *sign.unless, *sign.with_, *sign.absent):
         if expression is not None and (complaint := complaint_about(expression)):
@@ -323,7 +326,7 @@ def request_error(number: int) -> str:
     domain = r"OSSystemExtensionError(?:Domain)?"
     forms = [
         rf"{domain}[^\d]{{0,24}}?(?<!\d){number}(?![\d]|\.\d)",
-        rf"(?:code|error|rawvalue)[^\w]{{0,6}}{number}(?!\d)[^\d]{{0,60}}?OSSystemExtensionErrorDomain",
+        rf"(?:code|error|rawvalue)[^\w]{{0,6}}{number}(?!\d)[^\d]{{0,60}}?OSSystemExtensionErrorDomain(?![^\d]{{0,24}}\d)",
         rf"OSSystemExtensionError\W{{0,3}}(?:Code\W{{0,3}})?{name}\b",
         rf"(?:system ?extension|sysext|extension request|driver extension|network extension|camera extension)[^\d]{{0,80}}?\b(?:error|code)[^\w]{{0,4}}(?:code[^\w]{{0,4}})?{number}(?![\d]|\.\d)",
     ]
@@ -333,17 +336,21 @@ def request_error(number: int) -> str:
     return "|".join(forms)
 
 
-MAX_WIDE: Final = 600
+MAX_WIDE: Final = 3000
+"""Characters that one repetition may run over."""
 _PARSER: Any = getattr(re, "_parser")  # noqa: B009 - the standard library's own parser; there is no public one
+_FEW: Final = 3
+_NARROW: Final = frozenset({"CATEGORY_DIGIT", "CATEGORY_SPACE"})
 
 
 def complaint_about(expression: str) -> str:
-    """What is wrong with a regular expression, "" if it is sound: it compiles, nests no repetition in a repetition, has
-    no wide one without a limit, and matches no empty text. So its time grows with the text's length only.
+    """What is wrong with a regular expression, "" if it is sound: it compiles, matches no empty text, repeats nothing without
+    a limit (but digits and blanks), has no repetition in a repetition and no two wide ones side by side. So its time grows
+    with the text's length only.
     """
     try:
         tree = _PARSER.parse(expression, re.IGNORECASE)
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         return str(error)
     if tree.getwidth()[0] == 0:
         return "matches nothing at all"
@@ -351,28 +358,36 @@ def complaint_about(expression: str) -> str:
 
 
 def _walk(tree: Any, *, inside: bool) -> str:
+    wide_before = False
     for operation, argument in tree:
         name = str(operation)
+        wide = False
+        complaint = ""
         if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
             low, high, body = argument
-            variable = high != low
-            wide = int(high) > MAX_WIDE
-            if wide and _PARSER.SubPattern and str(body[0][0]) == "ANY":
-                return "a dot is repeated without a limit"
-            if variable and inside and int(high) > 3:
+            wide = int(high) - int(low) > _FEW
+            if int(high) > MAX_WIDE and not _is_narrow(body):
+                return "something is repeated without a limit"
+            if wide and inside:
                 return "a repetition inside a repetition"
-            if complaint := _walk(body, inside=inside or (variable and int(high) > 3)):
-                return complaint
+            if wide and wide_before and not _is_narrow(body):
+                return "two wide repetitions side by side"
+            complaint = _walk(body, inside=inside or wide)
         elif name == "SUBPATTERN":
-            if complaint := _walk(argument[-1], inside=inside):
-                return complaint
+            complaint = _walk(argument[-1], inside=inside)
         elif name == "BRANCH":
-            for branch in argument[1]:
-                if complaint := _walk(branch, inside=inside):
-                    return complaint
+            complaint = next(filter(None, (_walk(branch, inside=inside) for branch in argument[1])), "")
         elif name in ("ASSERT", "ASSERT_NOT"):
-            if complaint := _walk(argument[1], inside=inside):
-                return complaint
+            complaint = _walk(argument[1], inside=inside)
         elif name in ("GROUPREF", "GROUPREF_EXISTS"):
             return "a reference back to a group"
+        if complaint:
+            return complaint
+        wide_before = wide  # a word's edge in between leaves one place to divide them
     return ""
+
+
+def _is_narrow(body: Any) -> bool:
+    if len(body) != 1 or str(body[0][0]) != "IN":
+        return False
+    return all(str(kind) == "CATEGORY" and str(which) in _NARROW for kind, which in body[0][1])

@@ -148,8 +148,11 @@ class _Run:
                 self._take(record)
         for document in source.documents:
             self._document(document)
-        if self.prompt_seen is None and isinstance(path, str | Path):
-            self.prompt_seen = _prompt_seen(Path(path))
+        if isinstance(path, str | Path):
+            seen, said = _watched(Path(path))
+            self.prompt_seen = seen if self.prompt_seen is None else self.prompt_seen
+            for record in said:
+                self._take(record)
 
     def _take(self, record: Record) -> None:
         self.order += 1
@@ -256,19 +259,31 @@ class _Run:
         }
 
 
-def _prompt_seen(folder: Path) -> bool | None:
-    """What the harness saw, if that is a case file: False where it waited for the prompt in vain."""
+APP_SAID: Final = frozenset({"ActivationFailed"})
+"""Errors of the harness that quote what the app under test said."""
+
+
+def _watched(folder: Path) -> tuple[bool | None, list[Record]]:
+    """What the harness saw, if that is a case file: whether the prompt came (False: it was waited for in vain; None: nobody
+    knows), and what the app said when its request failed.
+    """
     stream = folder / "run.jsonl"
     if not stream.is_file():
-        return None
+        return None, []
     seen: bool | None = None
-    for record in itertools.islice(events.read(stream), 100_000):
+    said: dict[str, Record] = {}
+    for number, record in enumerate(itertools.islice(events.read(stream), 100_000), 1):
+        error, attributes = record.get("error"), record.get("attributes")
         if record.get("name") == "prompt-missing":
-            return False
-        attributes = record.get("attributes")
-        if record.get("name") == "wait for prompt" and isinstance(attributes, dict) and attributes.get("window"):
-            seen = True
-    return seen
+            seen = False
+        elif record.get("name") == "wait for prompt" and isinstance(attributes, dict) and attributes.get("window"):
+            seen = True if seen is None else seen
+        if isinstance(error, dict) and error.get("type") in APP_SAID:
+            text = str(error.get("text", ""))[:4000].split("\nHint:")[0]
+            said.setdefault(
+                text, Record(kind=records.TEXT, message=text, file="run.jsonl", line=number, style="ndjson")
+            )
+    return seen, list(said.values())
 
 
 def _is_simulated(document: Document) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC
 from typing import Any, Final
 
@@ -115,7 +115,7 @@ def rows_of(document: Document, order: int) -> Iterator[Row]:
 
 
 def document_facts(
-    documents: Iterable[Document], history: History, *, extension: str = "", host: str = ""
+    documents: Sequence[Document], history: History, *, extension: str = "", host: str = ""
 ) -> Iterator[Fact]:
     """What documents come to.
 
@@ -127,6 +127,12 @@ def document_facts(
     """
     enabled = {row.identifier for row in history.rows if row.state == "activated_enabled"}
     off = {row.identifier for row in history.rows} - enabled
+    if (
+        extension
+        and extension not in enabled
+        and any(document.kind in ("listing", "database") for document in documents)
+    ):
+        off.add(extension)
     for order, document in enumerate(documents):
         if isinstance(document.value, CrashReport):
             yield from _crash(document, document.value, history, extension, host, order)
@@ -201,6 +207,8 @@ def _job(document: Document, job: Any, enabled: set[str], off: set[str], extensi
             yield Fact("job-running", line_in(document, "state = ", order), job.label)
     elif job.state and "OS_REASON_EXEC" not in job.last_exit_reason:
         yield Fact("job-not-running", line_in(document, "state = ", order), job.label)
+        if job.runs == 0:
+            yield Fact("job-never-started", line_in(document, "runs = ", order), job.label)
 
 
 def line_in(document: Document, needle: str, order: int, *, say: str = "") -> Unit:

@@ -14,7 +14,7 @@ from typing import Final
 
 from harness.triage.catalog import BENIGN, Catalog, Cause, Sign
 from harness.triage.history import Fact, History
-from harness.triage.matching import Hits, Matcher, Unit
+from harness.triage.matching import Hits, Matcher
 from harness.triage.report import CauseFound, SignSeen, TriageVerdict
 
 EXCERPT: Final = 80
@@ -36,6 +36,7 @@ class Evidence:
     signs: list[tuple[Sign, Hits, float]] = field(default_factory=list)
     score: float = 0.0
     why: list[str] = field(default_factory=list)
+    ours: bool = False
 
     @property
     def strength(self) -> float:
@@ -77,18 +78,25 @@ def rank(
         extension: Bundle identifier of the extension under test, "" if not known.
     """
     by_name: dict[str, Hits] = {}
+    ours: set[str] = set()
     for fact in facts:
+        if extension and extension in fact.subject:
+            ours.add(fact.name)
         by_name.setdefault(fact.name, Hits()).add(fact.unit, fact.offset)
     table = _reference_lines(catalog, matcher)
     evidence = [_evidence(cause, matcher, by_name, excerpt=excerpt, table=table) for cause in catalog.causes.values()]
     evidence = [item for item in evidence if item.signs]
+    for item in evidence:
+        item.ours = any(
+            (sign.match == "fact" and sign.text in ours) or _names(extension, hits) for sign, hits, _ in item.signs
+        )
     failures = [item for item in evidence if item.cause.id not in BENIGN]
     proven = [item for item in failures if item.proven]
     if proven:
         proven += [item for item in failures if not item.proven and _concur(item)]
     suspected = [item for item in failures if item not in proven]
     for item in proven:
-        _score(item, proven, history, extension, catalog)
+        _score(item, proven, history)
     proven.sort(key=lambda item: (-item.score, catalog.order[item.cause.id]))
     proven = _after_what_outranks_them(proven)
     lacks = [(item.cause.id, _lack(item, excerpt=excerpt)) for item in suspected]
@@ -155,7 +163,7 @@ def _without(hits: Hits, lines: frozenset[tuple[str, int]]) -> Hits | None:
     return Hits(hits.count, kept, hits.last) if kept else None
 
 
-def _score(item: Evidence, proven: list[Evidence], history: History, extension: str, catalog: Catalog) -> None:
+def _score(item: Evidence, proven: list[Evidence], history: History) -> None:
     cause = item.cause
     best = max(item.signs, key=lambda each: each[2])
     item.score = best[2] * 20 + _REACH[cause.reach] + _SEVERITY[cause.severity]
@@ -166,8 +174,10 @@ def _score(item: Evidence, proven: list[Evidence], history: History, extension: 
     if any(_near(hits, history) for _, hits, _ in item.signs):
         item.score += 5
         item.why.append("near a request")
-    named = [unit for _, hits, _ in item.signs for unit, _ in hits.first]
-    if extension and any(extension in unit.text or extension == unit.process for unit in named):
+    if any(sign.heavy for sign, _, _ in item.signs):
+        item.score += 15
+        item.why.append("the beginning of a chain of consequences")
+    if item.ours:
         item.score += 15
         item.why.append("names the extension under test")
     others = [
@@ -175,8 +185,7 @@ def _score(item: Evidence, proven: list[Evidence], history: History, extension: 
         for other in proven
         if other is not item and other.cause.reach == "request" and other.strength >= _DECISIVE
     ]
-    ours = extension and any(extension in unit.text or extension == unit.process for unit in named)
-    if cause.foreign and others and not ours:
+    if cause.foreign and others and not item.ours:
         item.score -= 30
         item.why.append(f"may be another product's process, and {others[0].cause.id} explains the request")
     above = [other for other in proven if cause.id in other.cause.outranks and other is not item]
@@ -184,7 +193,10 @@ def _score(item: Evidence, proven: list[Evidence], history: History, extension: 
         item.score -= 60
         item.why.append(f"a consequence of {', '.join(other.cause.id for other in above)}")
     item.why.append(f"{cause.severity}, explains the {cause.reach}")
-    del catalog
+
+
+def _names(extension: str, hits: Hits) -> bool:
+    return bool(extension) and any(extension in unit.text or extension == unit.process for unit, _ in hits.first)
 
 
 def _near(hits: Hits, history: History) -> bool:
@@ -245,8 +257,3 @@ def _found(item: Evidence, among: list[Evidence]) -> CauseFound:
 def is_excerpt(records: int, lines: int) -> bool:
     """Whether an input is an excerpt rather than a log."""
     return records <= EXCERPT and lines <= EXCERPT_LINES
-
-
-def first_unit(hits: Hits) -> Unit:
-    """The text of the first hit."""
-    return hits.first[0][0]
