@@ -185,7 +185,11 @@ class Approver:
             HarnessError: There is no prompt, or it stays.
         """
         with events.step("answer prompt", choice=choice):
-            self._answer(PROMPTS, choice, deadline)
+            prompt, self._prompt = (
+                self._prompt,
+                None,
+            )  # seen a moment ago: it is looked for anew only if it is not there
+            self._answer(PROMPTS, choice, deadline, prompt if prompt is not None and prompt.window in PROMPTS else None)
 
     def consent(
         self,

@@ -311,18 +311,25 @@ class Observer:
         started = time.monotonic()
         page = Page(self.reader)
 
-        def read(name: str, reader: Reader, where: Box = region) -> Sighting:
-            return recognise(frame, reader, self.catalog, where, app_name=name, extension_kind=self.kind, ignore=ignore)
+        def read(reader: Reader, where: Box = region) -> Sighting:
+            """By the app's name; a list that does not have it, by the other names."""
+            first: Sighting | None = None
+            for name in (self.app_name, *self.other_names):
+                seen = recognise(
+                    frame, reader, self.catalog, where, app_name=name, extension_kind=self.kind, ignore=ignore
+                )
+                if seen.window not in LISTS or seen.advice is not None:
+                    return first if first is not None and seen.window != first.window else seen
+                first = first or seen
+            assert first is not None
+            return first
 
-        seen = read(self.app_name, page)
+        seen = read(page)
         if seen.window in NAMED and seen.app_name is None:  # what has changed may end in the middle of a window
-            seen = read(self.app_name, page, region.padded(max(seen.box.width, seen.box.height), frame.size))
-        if seen.window in LISTS and seen.advice is None:
-            named = (read(name, page) for name in self.other_names)
-            seen = next((other for other in named if other.window == seen.window and other.advice is not None), seen)
-        elif seen.window not in _UNKNOWN and not self.ours(seen):  # ours may stand beside it, or peep out from under it
+            seen = read(page, region.padded(max(seen.box.width, seen.box.height), frame.size))
+        if seen.window not in _UNKNOWN and not self.ours(seen):  # ours may stand beside it, or peep out from under it
             self.foreign = seen
-            past = read(self.app_name, page.without(seen.box))
+            past = read(page.without(seen.box))
             seen = past if past.window not in _UNKNOWN and self.ours(past) else seen
         self._tell(rung, seen.confidence, started, found=None if seen.window in _UNKNOWN else seen.window)
         mark = (seen.window, seen.app_name or "", seen.text, rung)

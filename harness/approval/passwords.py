@@ -35,11 +35,17 @@ class Typed:
         frame: After the last key; None if the password was not typed to its end.
         why: In words, for the report; "" if it was typed.
         focus: How the focus was seen: "ring", "click", "caret"; "" if it was not.
+        gone: The window went before all was typed.
     """
 
     frame: Frame | None
     why: str = ""
     focus: str = ""
+    gone: bool = False
+
+
+class _Gone(Exception):
+    pass
 
 
 class PasswordTyper:
@@ -56,6 +62,12 @@ class PasswordTyper:
 
     def type_into(self, seen: Sighting, deadline: Deadline) -> Typed:
         """Fill in the fields of a password window. `Return` is never struck: which button confirms is seen, not assumed."""
+        try:
+            return self._fill_in(seen, deadline)
+        except _Gone:
+            return Typed(None, "the password window went before all was typed", gone=True)
+
+    def _fill_in(self, seen: Sighting, deadline: Deadline) -> Typed:
         if seen.field is None:
             return Typed(None, "the window has no field for a password in sight")
         right = max([button.box.x1 for button in seen.buttons] + [seen.field.x1])
@@ -84,10 +96,10 @@ class PasswordTyper:
         """Click into a field, at most twice, until its focus is seen."""
         for _ in range(2):
             before = self._screen.frame(deadline)
-            if seen.title is not None and not same(before, seen.frame, seen.title):
-                return ""
+            self._still_there(seen, before)
             self._screen.click(*target)
             after = self._screen.settle(deadline.sub(1.0), quiet=0.1)
+            self._still_there(seen, after)
             if has_ring(after, inside):
                 return "ring"
             if _thick(before, after, _around(inside)):
@@ -103,14 +115,15 @@ class PasswordTyper:
         self._screen.chord("command", "a")
         frame = self._screen.settle(deadline.sub(0.5), quiet=0.05)
         for index, part in enumerate(_parts(self._password)):
-            if seen.title is not None and not same(frame, seen.frame, seen.title):
-                return Typed(None, "the password window went while it was typed into")
+            self._still_there(seen, frame)
             if part != self._password:
                 events.SECRETS.spare(part)  # nothing is written of it; masked is the whole
             self._screen.type_text(part, secret=True)
             if index == 0:
-                if self._differs(frame, inside, deadline.sub(_ECHO)) is None:
+                echo = self._differs(frame, inside, deadline.sub(_ECHO))
+                if echo is None:
                     return Typed(None, "the password field did not take the keys")
+                self._still_there(seen, echo)
                 frame = self._screen.settle(deadline.sub(0.5), quiet=0.05)
                 if not count_bullets(frame, inside):
                     self._clear()
@@ -126,7 +139,12 @@ class PasswordTyper:
                 self._clear()
                 return Typed(None, "the password field took the first key only")
             frame = later
+            self._still_there(seen, frame)
         return Typed(frame)
+
+    def _still_there(self, seen: Sighting, now: Frame) -> None:
+        if seen.title is not None and not same(now, seen.frame, seen.title):
+            raise _Gone
 
     def _clear(self) -> None:
         self._screen.chord("command", "a")

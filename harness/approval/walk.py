@@ -206,6 +206,10 @@ class Walker:
             return True
         walk.tries[_TYPED] += 1
         typed = self.typer.type_into(seen, deadline)
+        if typed.gone:
+            walk.tries[_TYPED] -= 1
+            walk.missed = seen
+            return True
         if typed.frame is None:
             walk.why = typed.why
             events.event("degraded", what="the password was not typed", reason=typed.why)

@@ -66,7 +66,7 @@ class DrawnReader:
 
         def taken(desktop, picture):
             with reader._lock:
-                reader._pages[_key(picture)] = list(reader._now.lines)
+                reader._pages[_key(np.asarray(picture))] = list(reader._now.lines)
                 while len(reader._pages) > 400:
                     reader._pages.popitem(last=False)
             take(desktop, picture)
