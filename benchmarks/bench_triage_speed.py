@@ -27,7 +27,8 @@ from isal import igzip
 
 from benchmarks.common import judge, scratch_folder
 from harness.formats.logs_scan import Line
-from harness.triage.inputs import Interest, open_input
+from harness.triage.engine import INTEREST
+from harness.triage.inputs import open_input
 
 ISAL = cast("Any", igzip)
 PROCESSES = ("sysextd", "nehelper", "nesessionmanager", "kernelmanagerd", "amfid", "trustd", "syspolicyd", "launchd")
@@ -42,21 +43,6 @@ NOISE = (
     "locationd",
     "apsd",
     "cloudd",
-)
-INTEREST = Interest(
-    frozenset(PROCESSES),
-    frozenset(("com.apple.sx", "com.apple.networkextension")),
-    (
-        "OSSystemExtensionErrorDomain",
-        "Caller lacks TCC authorization",
-        "failed lookup: name =",
-        "is ignored because of invalid application signature",
-        "Code has restricted entitlements",
-        "Unsatisfied entitlements",
-        "NEVPNErrorDomain",
-        "bootstrap look-up",
-    ),
-    frozenset(("Fault",)),
 )
 
 
@@ -158,7 +144,7 @@ def lines_msgspec(path: Path) -> int:
 
 
 def triage_all(path: Path) -> int:
-    """As triage reads it."""
+    """As `sysext triage` reads a large file, matching aside."""
     source = open_input(path, interest=INTEREST)
     given = sum(1 for _ in source.records)
     coverage = source.coverage

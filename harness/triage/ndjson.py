@@ -121,11 +121,7 @@ class _Reader:
         if kinds.count("logEvent") != len(kinds):
             places.update([index for index, kind in enumerate(kinds) if kind in _ALWAYS])
         if interest.texts:
-            messages = [line.eventMessage or "" for line in found]
-            joined = "\n".join(messages)
-            for text in interest.texts:
-                if text in joined:
-                    places.update([index for index, message in enumerate(messages) if text in message])
+            places |= self.reading.texts.places([line.eventMessage or "" for line in found])
         return sorted(places)
 
     def one(self, raw: bytes, number: int) -> Iterator[Record]:
