@@ -263,8 +263,9 @@ class History:
             self._gone(unit)
         if found := _STAGING.search(text):
             self._note(found.group(1) or self._current, "staging", unit)
-        for advance in _ADVANCE.finditer(text):
-            self._advance(advance, unit)
+        if "advancing state" in unit.low:  # the expression is dear on a long text of dots
+            for advance in _ADVANCE.finditer(text[:2000]):
+                self._advance(advance, unit)
 
     def _advance(self, found: re.Match[str], unit: Unit) -> None:
         identifier, short, build, before, state = found.groups()

@@ -185,6 +185,14 @@ def test_json_keeps_its_keys() -> None:
     json.dumps(found)
 
 
+@pytest.mark.parametrize(
+    "part", ["a.b-", "advancing state from a to b ", "[activated ", "panic(cpu 1 caller ", "x-2024-01-01-000000.ips "]
+)
+def test_texts_made_to_hold_it_up_are_answered(part: str) -> None:
+    """Whoever takes minutes for one of these ends this test by its time limit."""
+    triage([(part * (16_000 // len(part))).encode()])
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.text(max_size=400))
 def test_any_text_has_an_answer(text: str) -> None:
