@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from harness import events
-from harness.approval.past import LISTS, NAMED, Page
+from harness.approval.past import LISTS, LOCKED, NAMED, Page
 from harness.screen import Box, Catalog, Frame, Reader, Screen, Sighting, changed_regions, is_black, recognise, save_png
 from harness.screen.needles import Found, Needles, why_not
 from harness.waiting import Deadline
@@ -327,6 +327,10 @@ class Observer:
         seen = read(page)
         if seen.window in NAMED and seen.app_name is None:  # what has changed may end in the middle of a window
             seen = read(page, region.padded(max(seen.box.width, seen.box.height), frame.size))
+        if (
+            seen.window == LOCKED and seen.button("lock") is None
+        ):  # whether "Allow" is dead is told by the lock, at its bottom
+            seen = read(page, frame.box)
         if seen.window not in _UNKNOWN and not self.ours(seen):  # ours may stand beside it, or peep out from under it
             self.foreign = seen
             past = read(page.without(seen.box))

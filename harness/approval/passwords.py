@@ -172,18 +172,27 @@ def inside_of(frame: Frame, text: Box, right: int) -> Box:
     The field is as high as the colour behind the text goes up and down; where it has no edge, as a line of text needs.
     """
     height = text.height
-    x = min(text.x1 + height if text.width < 6 * height else text.x1 - 2 * height, right - height // 2)
+    first = min(text.x1 + height if text.width < 6 * height else text.x1 - 2 * height, right - height // 2)
+    # In three places: one of them may stand on a bullet.
+    spans = [_span(frame, x, text) for x in (first, first + height // 3, first + 2 * height // 3)]
+    top, bottom = max(spans, key=lambda span: span[1] - span[0])
+    return Box(max(0, text.x0 - height // 3), top, right, bottom)
+
+
+def _span(frame: Frame, x: int, text: Box) -> tuple[int, int]:
+    """How far up and down from a line of text the colour at one place goes."""
+    height = text.height
     middle = (text.y0 + text.y1) // 2
     most = max(6, round(1.1 * height))
     column = frame.crop(Box(x - 1, middle - most, x + 2, middle + most + 1)).astype(int)
-    if column.shape[0] < 2 * most:
-        return Box(text.x0, middle - most // 2, right, middle + most // 2)
+    if column.shape[0] < 2 * most or column.shape[1] == 0:
+        return middle - most // 2, middle + most // 2
     inks = np.abs(column - np.median(column[most - 2 : most + 3].reshape(-1, 3), axis=0)).sum(axis=2).max(axis=1)
     edges = np.flatnonzero(inks > _EDGE)
     above, below = edges[edges < most], edges[edges > most]
     top = int(above[-1]) + 1 - most if above.size else -(most * 2 // 3)
     bottom = int(below[0]) - most if below.size else most * 2 // 3
-    return Box(max(0, text.x0 - height // 3), middle + top, right, middle + bottom)
+    return max(0, middle + top), middle + bottom
 
 
 def _around(inside: Box) -> Box:

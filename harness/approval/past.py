@@ -13,6 +13,8 @@ LISTS = (
 )
 """Windows that list extensions by a name: the app's, or its developer's."""
 
+LOCKED = "prefs-security-privacy"
+"""The window with a lock: macOS 12."""
 NAMED = (*PROMPTS, "ne-proxy-consent", "ne-vpn-consent", "ne-filter-consent")
 """Windows that name the app that they are about. Where no name could be read, the window was not seen whole."""
 
