@@ -22,7 +22,7 @@ from harness.approval.applescript import Value, quote, read, write
 from harness.errors import HarnessError
 from harness.guest.errors import CommandFailed, CommandTimeout, Result
 from harness.screen import Button, Sighting
-from harness.screen.ocr import squash
+from harness.screen.text import alike, squash
 from harness.waiting import Deadline
 
 LANES = ("instrumented", "sip-off")
@@ -311,7 +311,11 @@ def _alike(one: str, other: str) -> bool:
 
 
 def _named(window: _Container, button: Button) -> list[str]:
-    return [name for name in window.buttons if name and squash(name) == squash(button.text)]
+    """The buttons of that name; else those that differ by a misread letter, as `alike` allows for long names."""
+    names = [name for name in window.buttons if name]
+    return [name for name in names if squash(name) == squash(button.text)] or [
+        n for n in names if alike(n, button.text)
+    ]
 
 
 def _shown(window: _Container) -> str:

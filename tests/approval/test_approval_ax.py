@@ -181,6 +181,18 @@ def test_password_windows_are_found_whosever_they_are(variations, hit):
     assert mac.desktop._sheet is None
 
 
+def test_a_misread_letter_of_a_long_name_is_borne_and_of_a_short_one_not():
+    mac = Mac("14")
+    mac.desktop.open_settings(EXTENSIONS)
+    mac.desktop._ask("Privacy & Security", lambda: None)
+    mac.channel().press(PASSWORD, Button("Modify Setting:", "approve", Box(0, 0, 9, 9)), Deadline(30))
+    assert mac.journal.hits("ax-press") == ["password-sheet/Modify Settings"]
+    mac.show(AlertKind.PROXY)
+    with pytest.raises(AxNoWindow):
+        mac.channel().press(CONSENT, Button("Alow", "approve", Box(0, 0, 9, 9)), Deadline(30))
+    assert mac.pressed == []
+
+
 @pytest.mark.parametrize("where", ["other-on-top", "other-below", "other-beside"])
 def test_another_apps_alert_is_never_pressed(where):
     mac = Mac(variations=f"accessibility=granted,alert={where}")
