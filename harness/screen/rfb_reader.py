@@ -41,6 +41,8 @@ REFUSALS = 5
 """Times in a row that a server may send us away before it is taken at its word."""
 _STEADY = 5.0
 """Seconds that a connection must have held for the next one to be tried at once."""
+_BREATH = 0.003
+"""Seconds after an update in which somebody may want everything: then changes need not be asked for as well."""
 _CHATTER = 64
 """Messages without pixels in a row, after which the reader takes a breath."""
 
@@ -261,7 +263,7 @@ class Reader:
 
     def _ask_next(self, connection: Connection, update: Update, asked: float) -> tuple[float, float | None]:
         """Ask for the next update, not before its time; when that was, and the same if everything was asked for."""
-        due = asked + PACE
+        due = max(asked + PACE, time.monotonic() + _BREATH)
         while not self._refresh_wanted and not self.closed.is_set() and (early := due - time.monotonic()) > 0:
             self._nap(early)
         everything = update.resized or self._refresh_wanted

@@ -1,0 +1,182 @@
+"""Seeing a screen of 2560×1600 over VNC: whole frames per second and CPU while nothing happens, beside vncdotool.
+
+    python -m benchmarks.bench_vnc [--seconds 0.8] [--idle 21]
+
+On each VNC server installed (TigerVNC; x11vnc on Xvfb), a terminal wanders about; both clients take turns at fetching
+whole frames, each asked for when the one before is there. Then nothing moves, and the CPU time of the client (all its
+threads) is taken and extrapolated to a minute. Exit code 1 if we are slower than vncdotool, or take more than 2 % of a
+core while nothing happens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from benchmarks import vnc_servers
+from benchmarks.common import judge
+from harness import events
+from harness.screen import VncScreen
+from harness.screen.rfb_encodings import RAW
+from harness.screen.rfb_front import Front
+from harness.screen.rfb_stream import Connection
+from harness.waiting import Deadline, sleep
+
+WIDTH, HEIGHT = 2560, 1600
+OURS, RAW_OURS, THEIRS = "VncScreen, fresh frames", "Connection, whole, Raw", "vncdotool, whole, Raw"
+ROUNDS = 12
+_WANDER = """
+i=0
+while :; do
+    i=$(( (i + 7) % 1200 ))
+    printf '\\033[3;%d;%dt%d words on the move\\n' "$i" "$((i / 2))" "$i"
+    sleep 0.02
+done
+"""
+
+
+@dataclass
+class Figures:
+    """Of one client on one server: best frames per second, CPU milliseconds per frame, idle per cent of a core."""
+
+    rate: float = 0.0
+    cpu: float = 0.0
+    idle: float | None = None
+
+
+@dataclass
+class Table:
+    """Server → client → figures."""
+
+    rows: dict[str, dict[str, Figures]] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def wandering(display: str) -> Iterator[None]:
+    """A terminal that moves and writes, some fifty times a second."""
+    argv = ["xterm", "-xrm", "XTerm*allowWindowOps: true", "-geometry", "120x40", "-e", "sh", "-c", _WANDER]
+    process = subprocess.Popen(
+        argv, env={**os.environ, "DISPLAY": display}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        sleep(1.0)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def rate(fetch: Callable[[], object], seconds: float, figures: Figures) -> None:
+    """Fetch for so many seconds; keeps the best."""
+    for _ in range(3):  # by then the quickest encoding has been found
+        fetch()
+    frames = 0
+    began, cpu = time.monotonic(), time.process_time()
+    while (took := time.monotonic() - began) < seconds:
+        fetch()
+        frames += 1
+    if frames / took > figures.rate:
+        figures.rate = frames / took
+        figures.cpu = (time.process_time() - cpu) / max(1, frames) * 1000
+
+
+def whole_frames(port: int) -> tuple[Callable[[], object], Callable[[], None]]:
+    """One whole frame after the other on one connection of ours, as RGB; and how to end it."""
+    connection = Connection("127.0.0.1", port, None, encodings=(RAW,))
+    front = Front(events.current())
+
+    def fetch() -> object:
+        connection.request(incremental=False)
+        drawn = 0
+        while drawn < WIDTH * HEIGHT:
+            update = connection.read()
+            if update is None:
+                continue
+            front.apply(connection.pixels, update.regions)
+            drawn += sum(box.width * box.height for box in update.regions)
+            if not update.regions:
+                connection.request(incremental=True)
+        return front.frame()
+
+    return fetch, connection.close
+
+
+def measure(name: str, seconds: float, idle: float, table: Table) -> None:
+    """One server."""
+    from vncdotool import api
+
+    figures = table.rows[name] = {client: Figures() for client in (OURS, RAW_OURS, THEIRS)}
+    with vnc_servers.server(name, WIDTH, HEIGHT) as server:
+        with wandering(server.display):
+            for _ in range(ROUNDS):  # in turns, for the host has better and worse moments
+                with VncScreen("127.0.0.1", server.port, None, name=name) as screen:
+                    rate(lambda screen=screen: screen.frame(Deadline(20), fresh=True), seconds, figures[OURS])  # type: ignore[misc]
+                fetch, end = whole_frames(server.port)
+                rate(fetch, seconds, figures[RAW_OURS])
+                end()
+                client = api.connect(f"127.0.0.1::{server.port}", timeout=30)
+                rate(lambda client=client: client.refreshScreen(incremental=False), seconds, figures[THEIRS])  # type: ignore[misc]
+                client.disconnect()
+        with VncScreen("127.0.0.1", server.port, None, name=name) as screen:
+            frame = screen.settle(Deadline(20), quiet=1.0)
+            began, cpu = time.monotonic(), time.process_time()
+            limit = Deadline(idle)
+            while not limit.expired:  # somebody waits for news all the time, as the walks do
+                frame = screen.wait_for_change(frame, limit) or frame
+            figures[OURS].idle = 100 * (time.process_time() - cpu) / (time.monotonic() - began)
+        client = api.connect(f"127.0.0.1::{server.port}", timeout=5)
+        client.refreshScreen(incremental=False)
+        began, cpu = time.monotonic(), time.process_time()
+        limit = Deadline(5.0)
+        while not limit.expired:
+            with contextlib.suppress(TimeoutError):
+                client.refreshScreen(incremental=True)
+        figures[THEIRS].idle = 100 * (time.process_time() - cpu) / (time.monotonic() - began)
+        client.disconnect()
+
+
+def main() -> int:
+    """Measure, print, judge."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--seconds", type=float, default=0.8, help="of each turn; each client has twelve on each server"
+    )
+    parser.add_argument(
+        "--idle", type=float, default=21.0, help="seconds of the idle sample: more than a refresh apart"
+    )
+    arguments = parser.parse_args()
+    servers = vnc_servers.installed() if shutil.which("xterm") else []
+    if not servers:
+        print("skipped: no VNC server and xterm here (Debian: tigervnc-standalone-server, x11vnc, xvfb, xterm)")
+        return 0
+    table = Table()
+    for name in servers:
+        measure(name, arguments.seconds, arguments.idle, table)
+    print(
+        f"{WIDTH}x{HEIGHT}; rates: best of {ROUNDS} x {arguments.seconds:g} s; idle: {arguments.idle:g} s extrapolated"
+    )
+    print(f"{'server':<10}{'client':<28}{'frames/s':>9}{'CPU ms/frame':>14}{'idle %':>8}{'idle CPU s/min':>16}")
+    good = True
+    for name, clients in table.rows.items():
+        for client, seen in clients.items():
+            idle = f"{seen.idle:>8.2f}{0.6 * seen.idle:>16.2f}" if seen.idle is not None else ""
+            print(f"{name:<10}{client:<28}{seen.rate:>9.1f}{seen.cpu:>14.1f}{idle}")
+    for name, clients in table.rows.items():
+        ours, raw, theirs = clients[OURS], clients[RAW_OURS], clients[THEIRS]
+        good &= judge(f"{name}: fresh frames, ours / vncdotool", ours.rate / theirs.rate, 1.0, most=False)
+        good &= judge(f"{name}: whole frames, ours / vncdotool", raw.rate / theirs.rate, 1.0, most=False)
+        good &= judge(f"{name}: % of a core while nothing happens", ours.idle or 0.0, 2.0)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # Twisted's thread in vncdotool keeps the interpreter from ending
