@@ -185,10 +185,8 @@ class Approver:
             HarnessError: There is no prompt, or it stays.
         """
         with events.step("answer prompt", choice=choice):
-            prompt, self._prompt = (
-                self._prompt,
-                None,
-            )  # seen a moment ago: it is looked for anew only if it is not there
+            # Seen a moment ago: it is looked for anew only if it is not there any more.
+            prompt, self._prompt = self._prompt, None
             self._answer(PROMPTS, choice, deadline, prompt if prompt is not None and prompt.window in PROMPTS else None)
 
     def consent(
