@@ -117,21 +117,20 @@ class Walker:
             # Consents are answered by whoever expects them.
             seen = self.observer.look(frame, before=walk.before, full=full, ignore=CONSENT_WINDOWS)
             self._tell_if_gone(walk, seen)
-            foreign = self.observer.foreign
-            covered = (
-                foreign is not None and seen is not None and foreign is not seen and foreign.box.overlaps(seen.box)
-            )
-            # It covers a part of what is to be read, and what comes up next may lie under it.
-            if (
-                covered
-                and foreign is not None
-                and not walk.tries[_MOVED]
-                and self.presser.move_aside(foreign, deadline)
-            ):
-                walk.tries[_MOVED] += 1
+            if self._uncover(walk, seen, deadline):
                 continue
             if seen is None or not self.act(walk, seen, deadline):
                 self._wait(walk, frame, deadline)
+
+    def _uncover(self, walk: Walk, seen: Sighting | None, deadline: Deadline) -> bool:
+        """Another app's prompt that covers a part of what is to be read is moved, once: what comes up next may lie under it."""
+        foreign = self.observer.foreign
+        if foreign is None or seen is None or foreign is seen or walk.tries[_MOVED]:
+            return False
+        if seen.advice is not None and not foreign.box.overlaps(seen.box):
+            return False
+        walk.tries[_MOVED] += 1
+        return self.presser.move_aside(foreign, deadline)
 
     def act(self, walk: Walk, seen: Sighting, deadline: Deadline) -> bool:
         """Do what the window asks for; False if there is nothing to do but wait."""
