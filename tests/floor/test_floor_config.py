@@ -28,6 +28,14 @@ def test_precedence_command_line_over_environment_over_file_over_defaults(tmp_pa
     assert settings.timeouts.ssh == Settings().timeouts.ssh
 
 
+def test_the_environment_can_set_a_number_of_a_choice(tmp_path: Path) -> None:
+    file = _write(tmp_path / "s.toml", "")
+    assert load_settings(file, environ={"SYSEXT_SIMULATED__SCALE": "2"}).simulated.scale == 2
+    for wrong in ("3", "two", ""):
+        with pytest.raises(UsageError, match=r"simulated\.scale"):
+            load_settings(file, environ={"SYSEXT_SIMULATED__SCALE": wrong})
+
+
 @pytest.mark.parametrize(
     ("text", "near"),
     [
