@@ -121,6 +121,7 @@ def test_a_pure_log_goes_on_over_empty_lines_but_not_into_a_sentence() -> None:
         "second",
         "I have no idea what this could be about.",
     ]
+    assert [record.lines for record in found] == [4, 1, 1]
     assert source.coverage.of == {"marker": 1, "record": 2, "blank": 2, "continuation": 2, "prose": 1}
 
 
@@ -164,6 +165,14 @@ def test_kinds(text: str, kind: str) -> None:
     assert wide.drain() is not None
 
 
+def test_a_property_list_ends_where_it_ends() -> None:
+    plist = '<?xml version="1.0"?>\n<plist version="1.0">\n<dict>\n<key>extensions</key>\n<array/>\n</dict>\n</plist>\n'
+    source = open_input(f"Look:\n{plist}sysextd: and this\nis odd\n".encode())
+    found = _all(source)
+    assert [(document.line, document.lines) for document in source.documents] == [(2, 7)]
+    assert [(record.message, record.line) for record in found] == [("Look:", 1), ("and this", 9), ("is odd", 10)]
+
+
 def test_a_panic_names_the_network_path() -> None:
     source = open_input(
         b"panic(cpu 2 caller 0xfffffe002dc896e8): skmem_cache_destroy: 'skc.kmd.com.apple.netif.utun4' not empty @skmem_cache.c:855\n"
@@ -181,24 +190,26 @@ INTEREST = Interest(frozenset({"sysextd"}), frozenset({"com.apple.network"}), ("
 
 
 def test_interest_changes_what_is_given_not_what_is_counted() -> None:
-    values = [_ndjson(number) for number in range(200)]
+    values = [_ndjson(number) for number in range(900)]
     values[7]["eventMessage"] = "it was refused, too"
     values[11]["messageType"] = "Fault"
     values[13]["subsystem"] = "com.apple.network.path"
     values[14]["subsystem"] = "com.apple.networkextension"  # begins alike, is another
     values[17]["eventType"] = "lossEvent"
-    data = _lines(*values, {"count": 200, "finished": 1})
+    values[18]["eventMessage"] = "refu"  # the text, but over two messages
+    values[19]["eventMessage"] = "sed"
+    data = _lines(*values, {"count": 900, "finished": 1})
     everything, some = open_input(data), open_input(data, interest=INTEREST)
     all_of_it, chosen = _all(everything), _all(some)
-    assert len(all_of_it) == 200
-    wanted = {number for number in range(200) if number % 5 == 0} | {7, 11, 13, 17}
+    assert len(all_of_it) == 900
+    wanted = {number for number in range(900) if number % 5 == 0} | {7, 11, 13, 17}
     assert [record.pid for record in chosen] == sorted(wanted)
     assert chosen == [record for record in all_of_it if record.pid in wanted]
     for one, other in ((everything.coverage, some.coverage),):
         assert (one.records, one.of, one.processes, one.first, one.last, one.boots, one.finished) == (
             other.records, other.of, other.processes, other.first, other.last, other.boots, other.finished
         )  # fmt: skip
-    assert some.coverage.processes == {"sysextd": 40, "mds": 160}
+    assert some.coverage.processes == {"sysextd": 180, "mds": 720}
     assert some.coverage.lost == 1
 
 
