@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import struct
 import threading
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks import fuzz_rfb
 from harness.screen import ScreenError, VncScreen, rfb_stream
 from harness.screen.errors import ConnectionLost
 from harness.screen.rfb_stream import AuthenticationFailed, Connection, Refused
@@ -132,6 +134,9 @@ BAD: dict[str, bytes] = {
     "broken zlib": hello() + update(rectangle(0, 0, 1, 1, 6, struct.pack(">I", 4) + b"abcd")),
     "huge zlib": hello() + update(rectangle(0, 0, 1, 1, 6, struct.pack(">I", 0x7FFFFFFF))),
     "zlib too short": hello() + update(rectangle(0, 0, 2, 2, 6, struct.pack(">I", 11) + zlib.compress(b"abc"))),
+    "update without end": hello() + update(rectangle(0, 0, 8, 4, 1, bytes(4)) * 20, count=0xFFFF),
+    "pointer of a wall's size": hello() + update(rectangle(0, 0, 5000, 5000, -239)),
+    "enormous layout": hello() + update(rectangle(0, 0, 30000, 30000, -308, bytes(4))),
     "zlib bomb": hello()
     + update(
         rectangle(0, 0, 2, 2, 6, struct.pack(">I", len(zlib.compress(bytes(1 << 20)))) + zlib.compress(bytes(1 << 20)))
@@ -234,6 +239,15 @@ messages = st.one_of(
 def test_any_stream_ends_in_an_error_of_ours(stream: bytes) -> None:
     with contextlib.suppress(ScreenError):
         connection = read_all(stream)
+        assert connection.pixels.nbytes <= rfb_stream.MAX_PIXELS * 4
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**40))
+def test_what_a_hostile_server_makes_of_valid_streams_ends_in_an_error_of_ours(seed: int) -> None:
+    """A taste of `python -m benchmarks.fuzz_rfb`: every version, security type and encoding, mutated and spliced."""
+    with contextlib.suppress(ScreenError):
+        connection = read_all(fuzz_rfb.stream_of(random.Random(seed)), "pass1234")
         assert connection.pixels.nbytes <= rfb_stream.MAX_PIXELS * 4
 
 
