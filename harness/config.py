@@ -162,6 +162,19 @@ class ScreenSettings(_Table):
     """Keep pictures of prompts that were answered with success (below `cache`), and know them again by their pixels."""
 
 
+class TriageSettings(_Table):
+    """Saying why a scenario failed, from its case file."""
+
+    automatic: bool = True
+    """Triage the case file of each failing scenario, and say the cause wherever the failure is reported."""
+    passing: bool = True
+    """Look through what the Mac logged during a passing scenario, too: a fatal line that nobody expected is told."""
+    strict_passing: bool = False
+    """Such a line turns a passing scenario into a product failure."""
+    seconds: float = Field(default=120, gt=0)
+    """How long triage of one case file may take; what takes longer is told, and changes no verdict."""
+
+
 class Settings(_Table):
     """Everything `sysext.toml` may say."""
 
@@ -183,6 +196,9 @@ class Settings(_Table):
     timeouts: Timeouts = Field(default_factory=Timeouts)
     evidence: EvidenceSettings = Field(default_factory=EvidenceSettings)
     screen: ScreenSettings = Field(default_factory=ScreenSettings)
+    triage: TriageSettings = Field(default_factory=TriageSettings)
+    known_issues: list[Path] = Field(default_factory=lambda: [Path("known_issues")])
+    """Files, or folders of files, that describe failures that are known; a folder named here must exist."""
 
     @property
     def cache_dir(self) -> Path:
