@@ -142,10 +142,23 @@ def causes_table() -> str:
     return causes_page(load_catalog()).rstrip("\n")
 
 
+def variations_table() -> str:
+    """A Markdown table of what the simulated display can do differently."""
+    from harness.simulator.variations import VARIATIONS
+
+    lines = ["| name | values, the usual one first | what differs |", "|---|---|---|"]
+    lines += [
+        f"| `{name}` | {_cell(values.replace('|', ', '))} | {_cell(what)} |"
+        for name, (values, what) in VARIATIONS.items()
+    ]
+    return "\n".join(lines)
+
+
 MADE: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/settings.md", "settings"): lambda: settings_table("settings"),
     ("docs/settings.md", "app-file"): lambda: settings_table("app-file"),
     ("docs/faults.md", "faults"): faults_table,
+    ("docs/variations.md", "variations"): variations_table,
     ("docs/causes.md", "causes"): causes_table,
 }
 

@@ -152,6 +152,11 @@ class Observer:
             return frame, self._needle_or_read(frame, regions, kinds, ignore, whole=whole)
         return frame, None
 
+    def read_all(self, frame: Frame, *, ignore: Collection[str] = ()) -> Sighting | None:
+        """Read the whole frame, whatever has changed."""
+        self.foreign = None
+        return self._recognise(frame, frame.box, "full-frame", ignore)
+
     def newest(self, deadline: Deadline) -> Frame:
         """The newest frame."""
         return self.screen.frame(deadline)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from harness import events
 from harness.approval.observer import Observer
 from harness.approval.passwords import PasswordTyper
+from harness.approval.past import LISTS
 from harness.approval.pressing import EFFECT, TRIES, Presser
 from harness.approval.records import Step
 from harness.approval.routes import ENABLED, PROMPTS, settings_url
@@ -35,6 +36,8 @@ LANDS = 5.0
 """Seconds after which a page of macOS 13 and 14 that shows nothing to act on is taken not to have landed where it should."""
 LOOK_FULLY = 4.0
 """Seconds without a window to act on after which the whole screen is read, once."""
+STUCK = 2.0
+"""Seconds with a known page on which there is nothing to act on, after which the whole screen is read, once."""
 _MOST_SCROLLS = 12
 _TYPED = "password/typed"
 _MOVED = "another app's prompt/moved"
@@ -117,6 +120,15 @@ class Walker:
             # Consents are answered by whoever expects them.
             seen = self.observer.look(frame, before=walk.before, full=full, ignore=CONSENT_WINDOWS)
             self._tell_if_gone(walk, seen)
+            if (
+                seen is not None
+                and seen.advice is None
+                and seen.window in LISTS
+                and idle > STUCK
+                and not walk.looked_fully
+            ):
+                walk.looked_fully = True  # what has changed may be only a part of what matters: an alert over its edge
+                seen = self.observer.read_all(frame, ignore=CONSENT_WINDOWS) or seen
             if self._uncover(walk, seen, deadline):
                 continue
             if seen is None or not self.act(walk, seen, deadline):
