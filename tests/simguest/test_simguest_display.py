@@ -47,7 +47,7 @@ class Person:
         self.desktop.key(RETURN, False)
 
 
-@pytest.mark.parametrize("macos", ["13", "14", "15", "26"])
+@pytest.mark.parametrize("macos", ["12", "13", "14", "15", "26"])
 def test_a_person_approves_and_the_app_ends_with_0(rig, tmp_path, disk_root, run_async, macos):
     async def body():
         (tmp_path / "own").mkdir()
@@ -77,6 +77,18 @@ def test_a_person_approves_and_the_app_ends_with_0(rig, tmp_path, disk_root, run
             return mac.states()[-1][1] if mac.states() else ""
 
         app = await mac.launch()
+        if macos == "12":
+            await person.click("Open Security Preferences")
+            assert guest.processes.named("System Preferences")
+            assert "Allow" not in person.seen()  # dead while the lock is closed
+            await person.click("lock")
+            person.type("admin")
+            await person.click("Allow")
+            await mac.until(lambda: state() == "activated_enabled")
+            await person.click("Allow")
+            assert (await app).code == 0
+            await guest._stop_everything()
+            return
         await person.click("Open System Settings")
         assert guest.processes.named("System Settings")
         if macos in ("13", "14"):

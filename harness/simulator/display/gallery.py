@@ -86,7 +86,8 @@ def scenes(version: str) -> Iterator[tuple[str, Callable[[Desktop], object]]]:
         yield "login-items", lambda screen: screen.open_settings(LOGIN_ITEMS)
         yield "extensions-sheet", lambda screen: screen.open_settings(EXTENSIONS)
     else:
-        yield "privacy-security", lambda screen: screen.open_settings(PRIVACY)
+        url = PRIVACY if int(version) >= 13 else PRIVACY.replace("?Security", "?General")
+        yield "privacy-security", lambda screen: screen.open_settings(url)
 
 
 def _show(kind: AlertKind, screen: Desktop) -> object:
