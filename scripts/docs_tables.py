@@ -243,7 +243,7 @@ def _default(field: FieldInfo) -> str:
         value = str(value)
     if isinstance(value, dict) and value:
         return ", ".join(f"`{key} = {json.dumps(item)}`" for key, item in value.items())
-    return f"`{json.dumps(value)}`"
+    return f"`{json.dumps(value, default=str)}`"
 
 
 def _cell(text: str) -> str:
