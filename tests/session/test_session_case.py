@@ -226,7 +226,7 @@ def test_opening_a_run_makes_nothing(overrides: dict[str, object], tmp_path: Pat
         ({"app": None}, "an app file"),
         ({"app": "none.toml"}, "none.toml"),
         ({"provider": "vmware"}, "provider"),
-        ({"macos": ["15", "12"]}, "macos"),
+        ({"macos": ["15", "11"]}, "macos"),
         ({"provider": "tart", "simulated.faults": ["sysextd-crash"]}, "faults"),
         ({"nonsense": "x"}, "nonsense"),
         ({"tart.images": {"14": "x"}, "macos": ["15"]}, "an image for macOS 15"),
