@@ -103,5 +103,6 @@ def test_walks_that_come_to_a_stop_go_on_by_the_url(
     with ThreadPoolExecutor(2) as pool:
         walked = list(pool.map(one, IMPATIENT))
     assert {done.variations: done.faults for done in walked if done.faults} == {}
-    for done in walked:
-        assert any("Settings opened by its URL" in entry for entry in done.degraded), done.degraded
+    # Whether somebody else's OK comes before ours is a matter of speed; the window over Settings has to be got past.
+    covered = next(done for done in walked if done.variations == "front=other-window")
+    assert any("Settings opened by its URL" in entry for entry in covered.degraded), covered.degraded
