@@ -26,6 +26,9 @@ _THIN = {
     b"\xfe\xed\xfa\xcf": (">", 32),
 }
 _UUID, _SIGNATURE, _BUILD_VERSION, _MIN_MACOS = 0x1B, 0x1D, 0x32, 0x24
+# Segment command → size of its head, of a section in it, and how a section's address, size and offset are written.
+_SEGMENTS = {0x1: (56, 68, "III"), 0x19: (72, 80, "QQI")}
+_INFO_SECTION = b"__info_plist".ljust(16, b"\0") + b"__TEXT".ljust(16, b"\0")
 _64BIT = 0x01000000
 _ARCHITECTURES = {7: "i386", 12: "arm", 18: "ppc", 7 | _64BIT: "x86_64", 12 | _64BIT: "arm64", 18 | _64BIT: "ppc64"}
 _PLATFORMS = {1: "macos", 2: "ios", 6: "maccatalyst", 7: "iossimulator", 10: "driverkit"}
@@ -47,6 +50,7 @@ class MachSlice:
         min_os: "12.0"; "" when it says nothing.
         sdk: "14.5"; "" when it says nothing.
         signature: Offset within the slice and size of the code signature; None when unsigned.
+        info_plist: Likewise of the Info.plist that a tool carries in its own section; None without one.
     """
 
     arch: str
@@ -60,6 +64,7 @@ class MachSlice:
     min_os: str
     sdk: str
     signature: tuple[int, int] | None
+    info_plist: tuple[int, int] | None = None
 
 
 def is_macho(head: bytes) -> bool:
@@ -129,6 +134,7 @@ def _slice(data: Buffer, offset: int, size: int, name: str) -> MachSlice:
     part = bytes(data[offset : offset + header + length])
     found_uuid = platform = min_os = sdk = ""
     signature: tuple[int, int] | None = None
+    info: tuple[int, int] | None = None
     at, end = header, header + length
     for _ in range(count):
         if at + 8 > end:
@@ -150,6 +156,8 @@ def _slice(data: Buffer, offset: int, size: int, name: str) -> MachSlice:
             if where + long > size:
                 raise _bad(name, f"the code signature lies at {where}–{where + long} of {size} bytes")
             signature = (where, long)
+        elif command in _SEGMENTS and info is None and part.find(_INFO_SECTION, at, at + width) >= 0:
+            info = _info_section(part[at : at + width], command, order, size, name)
         at += width
     return MachSlice(
         arch=_arch(cpu, sub & 0xFFFFFF),
@@ -163,7 +171,20 @@ def _slice(data: Buffer, offset: int, size: int, name: str) -> MachSlice:
         min_os=min_os,
         sdk=sdk,
         signature=signature,
+        info_plist=info,
     )
+
+
+def _info_section(segment: bytes, command: int, order: str, size: int, name: str) -> tuple[int, int] | None:
+    """Where the section __TEXT,__info_plist lies in the slice."""
+    head, width, form = _SEGMENTS[command]
+    for at in range(head, len(segment) - width + 1, width):
+        if segment[at : at + 32] == _INFO_SECTION:
+            _, long, where = struct.unpack(order + form, segment[at + 32 : at + 32 + struct.calcsize(order + form)])
+            if where + long > size:
+                raise _bad(name, f"its Info.plist lies at {where}–{where + long} of {size} bytes")
+            return where, long
+    return None
 
 
 def _arch(cpu: int, sub: int) -> str:

@@ -1,6 +1,6 @@
 """The code signature embedded in a Mach-O slice: a superblob of code directories, entitlements and a CMS message.
 
-This reads; it verifies nothing yet. The cdhash is the hash of the best code directory cut to 20 bytes: what macOS
+This reads; `harness.bundles.codedirectory` verifies. The cdhash is the hash of the best code directory cut to 20 bytes: what macOS
 stages by, what db.plist and tickets name. Layouts: xnu's cs_blobs.h. All numbers are big-endian.
 """
 
@@ -101,7 +101,7 @@ def _read(data: bytes, name: str) -> CodeSignature:
         if slot == _SLOT_DIRECTORY or slot in _SLOTS_ALTERNATE:
             if kind != _DIRECTORY:
                 raise _bad(name, f"slot {slot} holds {kind:08x}, no code directory")
-            directories.append(_directory(data[offset : offset + size], name))
+            directories.append(read_directory(data[offset : offset + size], name))
         elif slot == _SLOT_ENTITLEMENTS and kind == _ENTITLEMENTS:
             entitlements = _entitlements(data[offset + 8 : offset + size], name)
         elif slot == _SLOT_CMS:
@@ -112,7 +112,18 @@ def _read(data: bytes, name: str) -> CodeSignature:
     return CodeSignature(tuple(directories), entitlements, cms)
 
 
-def _directory(blob: bytes, name: str) -> CodeDirectory:
+def rank(hash_type: int) -> int:
+    """How good a code directory's hash is; macOS goes by the best. 0 for an unknown one."""
+    return _RANK.get(hash_type, 0)
+
+
+def read_directory(blob: bytes, name: str) -> CodeDirectory:
+    """Read a code directory's own facts, from its blob with the header.
+
+    Raises:
+        BundleError: Its hash is not known, or a name has no end.
+        struct.error: It is too short.
+    """
     version, flags, _, identifier, _, _, limit = struct.unpack(">7I", blob[8:36])
     _, hash_type, _, page = struct.unpack(">4B", blob[36:40])
     if hash_type not in _HASHES:
