@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,10 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     lines.append(
         f"sysext: macOS {', '.join(run.settings.macos)}; lane {run.settings.lane}; app {run.app.name} ({run.app.path})"
     )
+    if len(run.known_issues):
+        late = [issue.id for issue in run.known_issues.expired(datetime.now(UTC).date())]
+        told = f"; expired, so that they count again: {', '.join(late)}" if late else ""
+        lines.append(f"sysext: known issues: {len(run.known_issues)}{told}")
     if run.settings.simulated.faults:
         lines.append(f"sysext: injected faults: {', '.join(run.settings.simulated.faults)}")
     lines.append(f"sysext: case files in {run.folder}")
@@ -166,7 +171,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         ) as error:  # Ctrl-C, SIGTERM, pytest.exit: what is still up is torn down when the session ends
             _break_off(item, error)
             raise
-        result = _finish(item)
+        result = _finish(item, reports)
         again = result is not None and result.verdict is Verdict.ENVIRONMENT_FAILURE and attempt < ENVIRONMENT_TRIES
         for report in reports:
             if again and report.when == "call" and report.passed:
@@ -430,14 +435,19 @@ def _what_went_wrong(report: pytest.TestReport, call: pytest.CallInfo[None]) -> 
     return error
 
 
-def _finish(item: pytest.Item) -> CaseResult | None:
-    """Close the case file of the attempt that has just ended."""
+def _finish(item: pytest.Item, reports: list[pytest.TestReport]) -> CaseResult | None:
+    """Say why, close the case file of the attempt that has just ended, and have its reports tell both."""
     if CASE not in item.stash:
         return None
     from harness.reports.allure import finish_test
+    from harness.reports.failing import tell
+    from harness.session.why import explain
 
     case = item.stash[CASE]
+    run = item.config.stash[RUN]
+    explain(case, extension_id=run.app.extension.id, known=run.known_issues)
     result = case.close()
+    tell(reports, result)
     finish_test(result)
     return result
 

@@ -166,16 +166,26 @@ def finish_test(result: CaseResult) -> None:
         ("macos", result.macos),
         ("provider", result.provider),
         ("lane", result.lane),
+        ("cause", result.cause),
+        ("owner of the cause", result.why.causes[0].owner if result.why is not None and result.cause else ""),
     ):
-        dynamic.label(name, value)
+        if value:
+            dynamic.label(name, value)
     dynamic.tag(f"macOS {result.macos}", *(["SIMULATED"] if result.simulated else []))
     if result.flaky:
         dynamic.tag("flaky")
+    if result.notes:
+        dynamic.tag("notes")
+        allure.attach("\n".join(SECRETS.mask(note) for note in result.notes), "notes", allure.attachment_type.TEXT)
     for name, value in (("provider", result.provider), ("image", result.image), ("release", result.release)):
         dynamic.parameter(name, value, excluded=True)
     if result.verdict is not Verdict.PASSED:
         details = test.statusDetails or StatusDetails(message="", trace="")
         details.message = f"[{result.verdict.value}] {details.message or result.error}"
+        if result.why is not None:
+            details.message += "\n\nWhy: " + "\n".join(result.why.lines())
+        if result.known_issue:
+            details.message += f"\n\n{result.known_issue}"
         details.flaky = result.flaky
         test.statusDetails = details
         if test.status in (Status.FAILED, Status.BROKEN):

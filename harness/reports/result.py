@@ -20,6 +20,69 @@ _MOST_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sign:
+    """A line that speaks for a cause: where it is, and its text (harmless on a terminal)."""
+
+    file: str = ""
+    line: int = 0
+    time: str = ""
+    process: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """A cause that triage proved (docs/causes.md)."""
+
+    code: str
+    title: str = ""
+    confidence: float = 0.0
+    owner: str = ""
+    severity: str = ""
+    signs: tuple[Sign, ...] = ()
+    remedy: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Why:
+    """What triage of the case file says.
+
+    Attributes:
+        verdict: `failure`, `healthy`, `inconclusive`, or `failed`: triage itself went wrong.
+        headline: The answer on one line, or what went wrong.
+        causes: Best first, with their first signs; all are in `triage.json`.
+        standing: How the cause and the scenario's verdict go together, where they do not simply agree. The verdict is never
+            changed by it.
+    """
+
+    verdict: str
+    headline: str
+    causes: tuple[Cause, ...] = ()
+    standing: str = ""
+
+    @property
+    def cause(self) -> str:
+        """The code of the first cause of failure, or ""."""
+        return self.causes[0].code if self.verdict == "failure" and self.causes else ""
+
+    def lines(self) -> list[str]:
+        """For people, in short: the answer, its lines, what to do, what else there is."""
+        lines = [self.headline]
+        if self.cause:
+            best = self.causes[0]
+            for sign in best.signs:
+                place = f"{sign.file}:{sign.line}" if sign.line else sign.file
+                lines.append("  | " + " ".join(part for part in (place, sign.time, sign.process) if part))
+                lines.append(f"  |   {sign.text}")
+            lines.append(f"What to do: {best.remedy}")
+            if len(self.causes) > 1:
+                lines.append("Also proven: " + ", ".join(cause.code for cause in self.causes[1:]))
+        if self.standing:
+            lines.append(self.standing)
+        return lines
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaseResult:
     """One run (one attempt) of one scenario on one macOS.
 
@@ -44,6 +107,9 @@ class CaseResult:
         delays: Seconds that the machine itself took on purpose (`boot`, `prompt`, …), so that the harness's own time
             can be told from them.
         case: The case file's folder, relative to the artifacts folder where it lies in it.
+        why: What triage says of a failure; None if it was not asked.
+        known_issue: The known issue that this failure is (with reason, link and date), or one that has expired.
+        notes: What else is worth telling: lines that nobody expected during a pass, a known issue that did not show.
     """
 
     scenario: str
@@ -65,6 +131,9 @@ class CaseResult:
     faults: tuple[str, ...] = ()
     delays: dict[str, float] = field(default_factory=dict)
     case: str = ""
+    why: Why | None = None
+    known_issue: str = ""
+    notes: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     @property
@@ -76,6 +145,11 @@ class CaseResult:
     def label(self) -> str:
         """The verdict as reports show it: a pass after a failure is *flaky*, not *passed*."""
         return "flaky" if self.flaky and self.verdict is Verdict.PASSED else self.verdict.value
+
+    @property
+    def cause(self) -> str:
+        """The code of the cause that triage puts first, or ""."""
+        return self.why.cause if self.why is not None else ""
 
     def to_json(self) -> str:
         """One JSON document, secrets masked."""

@@ -47,7 +47,7 @@ _MARKS = {
     "known-issue": "🟡",
     "skipped": "⚪",
 }
-_HEADINGS = ("scenario", "macOS", "verdict", "prompt appeared", "approvable", "seconds", "tries")
+_HEADINGS = ("scenario", "macOS", "verdict", "cause", "prompt appeared", "approvable", "seconds", "tries")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Row:
             result.scenario,
             macos,
             result.label,
+            result.cause or "–",
             _answer(result.prompt_appeared),
             _answer(result.approvable),
             f"{result.seconds:.1f}",
@@ -119,7 +120,7 @@ class Summary:
         """For a terminal."""
         table = Table(title="scenarios" + (" on SIMULATED Macs" if self.simulated else ""), title_justify="left")
         for heading in _HEADINGS:
-            table.add_column(heading, justify="right" if heading in ("seconds", "tries") else "left")
+            table.add_column(heading, justify="right" if heading in ("seconds", "tries") else "left", overflow="fold")
         for row in self.rows:
             style = _STYLES[row.result.label]
             cells = (
@@ -138,10 +139,14 @@ class Summary:
         for row in self.rows:
             if row.result.failed:
                 console.print(Text(_one_line(f"{row.result.scenario} on macOS {row.result.macos}: {row.result.label}")))
-                for line in _lines(row.result.error)[:12]:
+                for line in [*_lines(row.result.error)[:12], *_reasons(row.result)]:
                     console.print(Text("    " + line))
                 if row.result.case:
                     console.print(Text(f"    case file: {_one_line(row.result.case)}"))
+            elif row.result.known_issue or row.result.notes:
+                console.print(Text(_one_line(f"{row.result.scenario} on macOS {row.result.macos}: {row.result.label}")))
+                for line in _reasons(row.result):
+                    console.print(Text("    " + line))
         console.print(Text(self.headline))
         if self.simulated:
             console.print(Text(SIMULATED_NOTE))
@@ -166,11 +171,22 @@ class Summary:
                     "",
                     f"<details><summary>{_escape(title)}</summary>",
                     "",
-                    f"<pre>{html.escape(chr(10).join(_lines(row.result.error)))}</pre>",
+                    f"<pre>{html.escape(chr(10).join([*_lines(row.result.error), *_reasons(row.result)]))}</pre>",
                 ]
                 if row.result.case:
                     lines.append(f"case file: <code>{html.escape(_one_line(row.result.case))}</code>")
                 lines += ["", "</details>"]
+            elif row.result.known_issue or row.result.notes:
+                title = f"{row.result.scenario} on macOS {row.result.macos}: {row.result.label}, with notes"
+                said = html.escape(chr(10).join(_reasons(row.result)))
+                lines += [
+                    "",
+                    f"<details><summary>{_escape(title)}</summary>",
+                    "",
+                    f"<pre>{said}</pre>",
+                    "",
+                    "</details>",
+                ]
         return "\n".join(lines) + "\n"
 
 
@@ -225,6 +241,14 @@ def _escape(text: str) -> str:
     for char in "\\`*_{}[]|~":
         escaped = escaped.replace(char, "\\" + char)
     return escaped
+
+
+def _reasons(result: CaseResult) -> list[str]:
+    """Why it ended so, and what else is worth telling; as `_lines`."""
+    text = []
+    if result.why is not None:
+        text += ["why: " + result.why.headline, *result.why.lines()[1:]]
+    return _lines("\n".join([*text, *([result.known_issue] if result.known_issue else []), *result.notes]))
 
 
 def _macos_order(version: str) -> tuple[int, str]:

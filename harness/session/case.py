@@ -15,7 +15,7 @@ from harness.config import Settings
 from harness.errors import SysextError, Verdict, verdict_of
 from harness.evidence import CaseFolder
 from harness.evidence.film import film_failure, seal_recordings
-from harness.reports.result import CaseResult
+from harness.reports.result import CaseResult, Why
 
 
 @dataclass
@@ -27,6 +27,9 @@ class Case:
         log: The event stream (`run.jsonl` in the case file).
         prompt_appeared: Did macOS ask? None until a scenario asked that question.
         approvable: Could it be approved by whatever route? None as above.
+        why: What triage says of its failure (`harness.session.why`).
+        known_issue: The known issue that the failure is, or one that has expired.
+        notes: What else is worth telling.
         collected: Reasons for which evidence was collected so far.
     """
 
@@ -48,6 +51,9 @@ class Case:
     collected: list[str] = field(default_factory=list)
     failure: BaseException | None = None
     failed_before: bool = False
+    why: Why | None = None
+    known_issue: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def fail(self, error: BaseException) -> Verdict:
         """Record an exception of any phase; the first one that is a failure decides. Returns its verdict."""
@@ -90,6 +96,9 @@ class Case:
             faults=tuple(simulated.faults) if self.simulated else (),
             delays=delays if self.simulated else {},
             case=_relative(self.folder.path, self.artifacts),
+            why=self.why,
+            known_issue=self.known_issue,
+            notes=tuple(self.notes),
         )
 
     def close(self) -> CaseResult:

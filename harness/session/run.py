@@ -14,6 +14,7 @@ from harness import events
 from harness.config import AppFile, Settings, load_app, load_settings
 from harness.errors import EnvironmentFailure, UsageError
 from harness.session.case import Case, slug
+from harness.triage.known_issues import KnownIssues, load_known_issues
 
 if TYPE_CHECKING:
     from harness.machines import Provider
@@ -33,6 +34,7 @@ class Run:
     provider: Provider
     folder: Path
     release: str | None = None
+    known_issues: KnownIssues = field(default_factory=KnownIssues)
     _reader: Reader | None = field(default=None, repr=False)
 
     @property
@@ -99,7 +101,11 @@ def open_run(overrides: Mapping[str, Any], *, config: Path | None, release: str 
     app.release(release)
     for macos in settings.macos:
         settings.image_for(macos)
-    return Run(settings, app, provider_for(settings), folder or new_run_folder(settings.artifacts.absolute()), release)
+    named = "known_issues" in settings.model_fields_set  # else it is the default folder, which need not be there
+    known = load_known_issues(settings.known_issues if named else (), optional=() if named else settings.known_issues)
+    return Run(
+        settings, app, provider_for(settings), folder or new_run_folder(settings.artifacts.absolute()), release, known
+    )
 
 
 def prepare(run: Run) -> None:

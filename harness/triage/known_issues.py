@@ -198,7 +198,9 @@ def _files(path: Path) -> list[Path]:
         if path.is_dir():
             files = sorted(file for file in path.glob("*.toml") if file.is_file())
             if len(files) > MAX_FILES:
-                raise UsageError(f"at most {MAX_FILES} known issues in {path}", seen=f"{len(files)}", hint="remove old ones")
+                raise UsageError(
+                    f"at most {MAX_FILES} known issues in {path}", seen=f"{len(files)}", hint="remove old ones"
+                )
             return files
         if path.is_file():
             return [path]

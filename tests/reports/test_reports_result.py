@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from harness.errors import UsageError, Verdict
 from harness.events import SECRETS
 from harness.reports import CaseResult, final_attempts, read_results
+from harness.reports.result import Cause, Sign, Why
 
 Make = Callable[..., CaseResult]
 
@@ -37,6 +38,17 @@ any_result = st.builds(
     faults=st.lists(texts, max_size=3).map(tuple),
     delays=st.dictionaries(texts, st.floats(0, 100), max_size=3),
     case=texts,
+    why=st.none()
+    | st.builds(
+        Why,
+        verdict=texts,
+        headline=texts,
+        causes=st.lists(
+            st.builds(Cause, code=texts, signs=st.lists(st.builds(Sign, text=texts), max_size=1).map(tuple)), max_size=2
+        ).map(tuple),
+    ),
+    known_issue=texts,
+    notes=st.lists(texts, max_size=2).map(tuple),
 )
 
 

@@ -10,8 +10,22 @@ from hypothesis import strategies as st
 
 from harness.errors import Verdict
 from harness.reports import SIMULATED_NOTE, CaseResult, summarise, write_github_summary
+from harness.reports.result import Cause, Sign, Why
 
 Make = Callable[..., CaseResult]
+WHY = Why(
+    verdict="failure",
+    headline="[SIMULATED] approval-prompt-missing: The prompt never came",
+    causes=(
+        Cause(
+            code="approval-prompt-missing",
+            title="The prompt never came",
+            signs=(Sign(file="log.ndjson", line=7, process="sysextd", text="advancing state <b>|"),),
+            remedy="Open Settings.",
+        ),
+        Cause(code="approval-pending"),
+    ),
+)
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -28,7 +42,9 @@ def a_night(case: Make) -> list[CaseResult]:
             error="the approval prompt on sysext-15-ab: no window within 30 s\nHint: see triage.json",
             case="b/15",
             seconds=61.25,
+            why=WHY,
         ),
+        case(scenario="relaunch", nodeid="e", notes=("logged while it passed: fatal line: launchd: a canary",)),
         case(scenario="reboot", nodeid="c", verdict=Verdict.ENVIRONMENT_FAILURE, attempt=1, started="1"),
         case(scenario="reboot", nodeid="c", attempt=2, started="2", prompt_appeared=None, approvable=None),
         case(scenario="upgrade", nodeid="d", verdict=Verdict.SKIPPED, simulated=False, lane="managed", provider="tart"),
@@ -44,7 +60,7 @@ def test_as_on_file(case: Make, form: str) -> None:
 
 def test_counts_keep_flaky_and_environment_apart(case: Make) -> None:
     summary = summarise(a_night(case))
-    assert summary.counts == {"passed": 2, "flaky": 1, "product-failure": 1, "skipped": 1}
+    assert summary.counts == {"passed": 3, "flaky": 1, "product-failure": 1, "skipped": 1}
     assert summary.environment_failures == 1
     assert not summary.green
 
@@ -97,7 +113,7 @@ def test_what_a_mac_prints_is_never_markup(name: str, error: str) -> None:
     outside = re.sub(r"<pre>.*?</pre>", "", markdown, flags=re.DOTALL)
     rows = [line for line in outside.splitlines() if line.startswith("|")]
     assert len(rows) == 3
-    assert len(re.findall(r"(?<!\\)\|", rows[2])) == 8
+    assert len(re.findall(r"(?<!\\)\|", rows[2])) == 9
     assert "<script" not in markdown
     assert "\x1b" not in markdown + summary.text(400)
     assert summary.text(400).count("product-failure") >= 2
