@@ -271,9 +271,7 @@ def _pages(data: Buffer, part: MachSlice, directory: _Directory, start: int, tel
     return not wrong
 
 
-def _slots(
-    data: Buffer, part: MachSlice, signature: _Signature, sealed: Sealed, tell: Tell
-) -> dict[str, SlotState]:
+def _slots(data: Buffer, part: MachSlice, signature: _Signature, sealed: Sealed, tell: Tell) -> dict[str, SlotState]:
     present: dict[int, bytes | None] = {1: sealed.info, 3: sealed.resources, **signature.blobs}
     if sealed.info is None and part.info_plist is not None:  # a tool carries its own
         offset, size = part.info_plist

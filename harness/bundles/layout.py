@@ -38,7 +38,9 @@ def check_layout(data: Buffer, slices: Sequence[MachSlice], tell: Tell) -> None:
         if not same or capabilities not in (0, own_sub & _CAPABILITIES) or reserved:
             tell("fat-layout", f"slice {index} is {own_cpu:#x}/{own_sub:#x}, the table says {cpu:#x}/{sub:#x}")
         if align > MAX_ALIGN or part.offset != -(-end // (1 << align)) << align:
-            tell("fat-layout", f"slice {index} begins at {part.offset}: not the first multiple of 2^{align} after {end}")
+            tell(
+                "fat-layout", f"slice {index} begins at {part.offset}: not the first multiple of 2^{align} after {end}"
+            )
         if part.offset > end and not is_zero(data, end, part.offset):
             tell("unsealed-bytes", f"between {end} and slice {index} at {part.offset}")
         end = max(end, part.offset + part.size)
