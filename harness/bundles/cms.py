@@ -271,7 +271,14 @@ def verify_message(message: SignedMessage, detached: bytes | None = None) -> Ver
     content = message.content if message.content is not None else detached
     leaf = _leaf(message)
     if leaf is None:
-        return Verdict(Chain((), trusted=False), False, "the signer's certificate is not in it", None, None)
+        return Verdict(
+            Chain((), trusted=False),
+            signature_ok=False,
+            why_not="the signer's certificate is not in it",
+            timestamp=None,
+            signing_time=message.signing_time,
+            extra=message.extra,
+        )
     chain = build_chain(leaf, message.certificates)
     why_not = _why_not(message, content, leaf)
     timestamp: TimestampFacts | None = None
@@ -321,11 +328,11 @@ def _why_not(message: SignedMessage, content: bytes | None, leaf: Certificate) -
 def _strays(message: SignedMessage, chain: Chain) -> list[str]:
     """Certificates that are not part of a chain to a root: nobody would miss or notice them."""
     known = {certificate.der for certificate in (*chain.certificates, *roots())}
-    strays = []
-    for certificate in message.certificates:
-        if certificate.der not in known and not build_chain(certificate, message.certificates).trusted:
-            strays.append(f"a certificate that is not part of the chain: {certificate.facts().name or 'unnamed'}")
-    return strays
+    return [
+        f"a certificate that is not part of the chain: {certificate.facts().name or 'unnamed'}"
+        for certificate in message.certificates
+        if certificate.der not in known and not build_chain(certificate, message.certificates).trusted
+    ]
 
 
 def _timestamp(token: Node, signature: bytes) -> TimestampFacts | None:

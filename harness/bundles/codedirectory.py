@@ -7,7 +7,6 @@ of account: unknown blobs, overlaps and bytes between or behind the blobs are to
 from __future__ import annotations
 
 import hashlib
-import plistlib
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -123,7 +122,8 @@ def check_slice(data: Buffer, part: MachSlice, sealed: Sealed, tell: Tell, *, ve
     pages_ok: bool | None = None
     slots: dict[str, SlotState] = {}
     if verify:
-        pages_ok = all([_pages(data, part, directory, start, tell) for directory in signature.directories])
+        told = [_pages(data, part, directory, start, tell) for directory in signature.directories]  # each of them
+        pages_ok = all(told)
         if start + size < part.size and not is_zero(data, part.offset + start + size, part.offset + part.size):
             tell("unsealed-bytes", f"behind the signature, which ends at {start + size} of {part.size}")
         slots = _slots(data, part, signature, sealed, tell)

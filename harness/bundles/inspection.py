@@ -33,7 +33,7 @@ from harness.bundles.macho import is_macho, read_slices
 from harness.bundles.profile import MAX_PROFILE, ProfileError, read_profile
 from harness.bundles.resources import Place, SealError, check_resources
 from harness.bundles.ticket import MAGIC, MAX_TICKET, TicketError, read_ticket
-from harness.bundles.tree import Tree, walk
+from harness.bundles.tree import Entry, Tree, walk
 from harness.formats.failures import FormatError
 from harness.formats.plists import MAX_PLIST, load_plist, text_of
 
@@ -50,6 +50,7 @@ __all__ = [
     "Ticket",
     "TimestampFacts",
     "inspect_app",
+    "inspect_file",
 ]
 
 MAX_CODE = 2_000
@@ -115,7 +116,7 @@ def inspect_app(path: Path, *, verify: bool = True) -> Inspection:
     work = _Work(tree, verify)
     for problem in found:
         work.tell(*problem)
-    main = _bundle(tree, "", "app")
+    main = _bundle(tree, "", "framework" if path.suffix == ".framework" else "app")
     if main is None:
         raise BundleError(
             f"Contents/Info.plist in {path.name}", seen="none", hint="is this an app bundle, and was it copied whole?"
@@ -139,6 +140,29 @@ def inspect_app(path: Path, *, verify: bool = True) -> Inspection:
         problems=tuple(work.problems),
         verified=verify,
     )
+
+
+def inspect_file(path: Path, *, verify: bool = True) -> tuple[CodeItem, tuple[Problem, ...]]:
+    """Read one Mach-O file on its own: a tool, a library.
+
+    Raises:
+        BundleError: It cannot be read, or is no Mach-O file. Other damage is a `Problem`.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+        size = path.stat().st_size
+    except OSError as error:
+        raise BundleError(f"a Mach-O file at {path}", seen=str(error.strerror), hint="check the path") from error
+    if not is_macho(head):
+        seen = f"a file that begins {head.hex()}" if head else "an empty file"
+        raise BundleError(f"{path.name} to be a Mach-O file", seen=seen, hint="is it for macOS, and whole?")
+    tree = Tree(path.resolve().parent, {path.resolve().name: Entry(path.resolve().name, "file", size)})
+    work = _Work(tree, verify)
+    (item,) = _loose(work, set()) or (None,)
+    if item is None:
+        raise BundleError(f"{path.name} to be a Mach-O file", seen=f"{size} bytes", hint="is it whole?")
+    return item, tuple(work.problems)
 
 
 def _bundles(work: _Work) -> list[_Bundle]:

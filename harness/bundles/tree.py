@@ -150,7 +150,7 @@ def _walk(tree: Tree, folder: Path, prefix: str, depth: int, tell: Callable[[str
         name = prefix + item.name
         status = item.stat(follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
-            tree.entries[name] = Entry(name, "link", 0, os.readlink(item.path))
+            tree.entries[name] = Entry(name, "link", 0, str(Path(item.path).readlink()))
         elif stat.S_ISDIR(status.st_mode):
             tree.entries[name] = Entry(name, "folder", 0)
             _walk(tree, Path(item.path), name + "/", depth + 1, tell)
