@@ -316,7 +316,7 @@ def _slices(work: _Work, name: str, sealed: Sealed) -> tuple[SliceFacts, ...]:
             parts = read_slices(data, "the file")
             if work.verify:
                 check_layout(data, parts, lambda code, what: work.tell(code, name, what))
-            found = []
+            found: list[SliceFacts] = []
             for part in parts:
                 where = f"{name} ({part.arch})"
 
