@@ -167,7 +167,7 @@ def inspect_file(path: Path, *, verify: bool = True) -> tuple[CodeItem, tuple[Pr
 
 def _bundles(work: _Work) -> list[_Bundle]:
     """Every bundle within, outermost first; the app itself left out."""
-    found = []
+    found: list[_Bundle] = []
     for name, entry in work.tree.entries.items():
         kind = _KINDS.get(name.rpartition(".")[2]) if entry.kind == "folder" and "." in name else None
         if kind is None or "." not in name.rpartition("/")[2]:
