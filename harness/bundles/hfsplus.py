@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.bundles.failures import BundleError
-from harness.bundles.sink import CHUNK, Sink
+from harness.bundles.sink import CHUNK, Sink, note_oddity
 from harness.bundles.udif import Disk, damaged
 
 MAX_RECORDS = 1_000_000
 MAX_COMPRESSED = 256 * 1024 * 1024
 _ROOT = 2
 _S_IFMT, _S_IFLNK = 0o170000, 0o120000
+_UF_IMMOVABLE = 0x06  # UF_IMMUTABLE, UF_APPEND
 _UF_COMPRESSED = 0x20
 _FOLDER, _FILE = 1, 2
 _PRIVATE = "\0\0\0\0HFS+ Private Data"
@@ -121,6 +122,8 @@ class HfsVolume:
             # In HFS+ "/" is an ordinary character and ":" the separator; in paths it is the reverse.
             name = unicodedata.normalize("NFC", entry.name.replace("/", ":"))
             inner = f"{path}/{name}" if path else name
+            if entry.owner_flags & _UF_IMMOVABLE:
+                note_oddity(inner, "an immutable or append-only flag in the disk image")
             if entry.folder:
                 sink.directory(inner, entry.mode or 0o755)
                 self._folder(entry.id, inner, sink, above | {folder})

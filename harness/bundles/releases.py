@@ -26,12 +26,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 from typing import IO
 
 from harness.bundles.app import AppBundle, open_app
 from harness.bundles.archives import unpack
+from harness.bundles.sink import collect_oddities
 from harness.config import AppFile, Release
 from harness.errors import EnvironmentFailure, UsageError, Verdict
 from harness.events import Step, step
@@ -45,7 +47,26 @@ _GONE = re.compile(r"No matching distribution|Could not find a version|Invalid r
 _OFFLINE = re.compile(r"Connection|timed out|Name or service|resolve|Retrying|SSLError|ProxyError|HTTP error 5", re.I)
 
 
-def fetch_release(release: Release, app: AppFile, cache: Path, *, deadline: Deadline | None = None) -> AppBundle:
+ODDITIES = "oddities.json"
+"""Beside an unpacked app: what was odd about permissions and flags in its archive."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is fetched, and how errors name it and where it comes from."""
+
+    what: str
+    source: str
+    sha256: str | None
+    app_name: str | None
+    base: Path
+    origin: str
+    check: Callable[[AppBundle], None]
+
+
+def fetch_release(
+    release: Release, app: AppFile, cache: Path, *, deadline: Deadline | None = None, checked: bool = True
+) -> AppBundle:
     """The release's app, unpacked in the cache and checked against the app file.
 
     Args:
@@ -53,23 +74,84 @@ def fetch_release(release: Release, app: AppFile, cache: Path, *, deadline: Dead
         app: The app file: what it must be.
         cache: `Settings.cache_dir`; made if missing.
         deadline: For the download and for waiting for another process that fetches the same; 30 minutes by default.
+        checked: Refuse what is not as the app file says; without, only its name must fit (to look at old releases).
 
     Raises:
         UsageError: There is no such release, it is damaged, or it is another app than the app file says.
         EnvironmentFailure: The network, or the host's disk.
         WaitTimeout: Another process has been fetching the same for too long.
     """
-    deadline = deadline or Deadline.after(DEFAULT_SECONDS)
+
+    def check(bundle: AppBundle) -> None:
+        if checked:
+            check_release(bundle, app, release)
+
+    origin = app.path.name or "the app file"
+    wanted = _Wanted(
+        f"{app.name} {release.version}", release.source, release.sha256, app.name, app.path.parent, origin, check
+    )
     with step("fetch release", app=app.name, version=release.version, source=release.source) as under_way:
-        for folder in ("apps", "sources", "locks"):
-            (cache / folder).mkdir(parents=True, exist_ok=True)
-        key = hashlib.sha256(f"{release.source}\0{release.sha256 or ''}\0{app.name}".encode()).hexdigest()[:32]
-        with _locked(cache / "locks" / f"{key}.lock", deadline, what=f"{app.name} {release.version}"):
-            path = _cached_or_fetched(release, app, cache, key, deadline, under_way)
-        bundle = open_app(path)
-        check_release(bundle, app, release)
-        under_way.note(path=str(path), bundle_version=f"{bundle.short} ({bundle.build})")
+        bundle = _fetch(wanted, cache, deadline, under_way)
+        check(bundle)
+        under_way.note(path=str(bundle.path), bundle_version=f"{bundle.short} ({bundle.build})")
     return bundle
+
+
+def fetch_source(
+    source: str,
+    cache: Path,
+    *,
+    sha256: str | None = None,
+    app_name: str | None = None,
+    deadline: Deadline | None = None,
+) -> AppBundle:
+    """The app of a source that no app file tells about: `pypi:NAME==VERSION`, or an https address with its hash.
+
+    Raises:
+        UsageError: There is no such source, or no such app in it.
+        EnvironmentFailure: The network, or the host's disk.
+        WaitTimeout: Another process has been fetching the same for too long.
+    """
+    wanted = _Wanted(source, source, sha256, app_name, Path(), "the command", lambda _: None)
+    with step("fetch", source=source) as under_way:
+        return _fetch(wanted, cache, deadline, under_way)
+
+
+def oddities_of(app: Path) -> tuple[tuple[str, str], ...]:
+    """What was odd about the archive that an app in the cache came in: (path in the app, what)."""
+    try:
+        found = json.loads((app.parent / ODDITIES).read_text(encoding="utf-8"))
+        return tuple((str(name), str(what)) for name, what in found)
+    except (OSError, ValueError, TypeError):
+        return ()
+
+
+def unpack_noting(source: Path, into: Path, app_name: str | None) -> tuple[Path, tuple[tuple[str, str], ...]]:
+    """`unpack`, and what was odd about permissions and flags of the app's files in the archive.
+
+    Raises:
+        UsageError: As `unpack`.
+        EnvironmentFailure: Likewise.
+    """
+    with collect_oddities() as found:
+        path = unpack(source, into, app_name)
+    odd = []
+    for name, what in found:
+        before, mark, inner = f"/{name}".rpartition(f"/{path.name}/")
+        if mark or name.startswith("Contents/"):
+            odd.append((inner if mark else name, what))
+        elif before.endswith(f"/{path.name}") or name == path.name:
+            odd.append(("", what))
+    return path, tuple(dict.fromkeys(odd))
+
+
+def _fetch(wanted: _Wanted, cache: Path, deadline: Deadline | None, under_way: Step) -> AppBundle:
+    deadline = deadline or Deadline.after(DEFAULT_SECONDS)
+    for folder in ("apps", "sources", "locks"):
+        (cache / folder).mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(f"{wanted.source}\0{wanted.sha256 or ''}\0{wanted.app_name or ''}".encode()).hexdigest()[:32]
+    with _locked(cache / "locks" / f"{key}.lock", deadline, what=wanted.what):
+        return open_app(_cached_or_fetched(wanted, cache, key, deadline, under_way))
 
 
 def check_release(bundle: AppBundle, app: AppFile, release: Release) -> None:
@@ -97,9 +179,7 @@ def check_release(bundle: AppBundle, app: AppFile, release: Release) -> None:
         )
 
 
-def _cached_or_fetched(
-    release: Release, app: AppFile, cache: Path, key: str, deadline: Deadline, under_way: Step
-) -> Path:
+def _cached_or_fetched(wanted: _Wanted, cache: Path, key: str, deadline: Deadline, under_way: Step) -> Path:
     note = cache / "sources" / f"{key}.json"
     known = _remembered(note, cache)
     if known is not None:
@@ -108,22 +188,24 @@ def _cached_or_fetched(
     under_way.note(cached=False)
     room = Path(tempfile.mkdtemp(prefix=".fetch-", dir=cache))
     try:
-        artifact, lasting = _obtain(release, app, room, deadline)
+        artifact, lasting = _obtain(wanted, room, deadline)
         digest = _digest(artifact)
-        if release.sha256 is not None and digest != release.sha256:
+        if wanted.sha256 is not None and digest != wanted.sha256:
             raise UsageError(
-                f"{release.source} to have sha256 {release.sha256}",
+                f"{wanted.source} to have sha256 {wanted.sha256}",
                 seen=digest,
                 hint="was the release replaced? find out why before correcting the app file",
             )
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", app.name)[:60]
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", wanted.app_name or "")[:60] or "app"
         folder = cache / "apps" / f"{digest[:40]}-{name}"
-        with _locked(cache / "locks" / f"{folder.name}.lock", deadline, what=f"{app.name} {release.version}"):
+        with _locked(cache / "locks" / f"{folder.name}.lock", deadline, what=wanted.what):
             path = next(iter(sorted(folder.glob("*.app"))), None) if folder.is_dir() else None
             if path is None:
                 fresh = room / "unpacked"
-                path = unpack(artifact, fresh, app.name)
-                check_release(open_app(path), app, release)
+                path, odd = unpack_noting(artifact, fresh, wanted.app_name)
+                wanted.check(open_app(path))
+                if odd:
+                    (fresh / ODDITIES).write_text(json.dumps(odd), encoding="utf-8")
                 if folder.exists():
                     shutil.rmtree(folder)
                 os.replace(fresh, folder)  # noqa: PTH105 - the folder appears whole
@@ -131,14 +213,14 @@ def _cached_or_fetched(
         if lasting:
             fresh_note = room / "source.json"
             fresh_note.write_text(
-                json.dumps({"source": release.source, "sha256": digest, "app": f"{folder.name}/{path.name}"}),
+                json.dumps({"source": wanted.source, "sha256": digest, "app": f"{folder.name}/{path.name}"}),
                 encoding="utf-8",
             )
             os.replace(fresh_note, note)  # noqa: PTH105
         return path
     except OSError as error:
         raise EnvironmentFailure(
-            f"room and rights to keep {app.name} {release.version} in {cache}", seen=str(error), hint="check the disk"
+            f"room and rights to keep {wanted.what} in {cache}", seen=str(error), hint="check the disk"
         ) from error
     finally:
         shutil.rmtree(room, ignore_errors=True)
@@ -153,29 +235,29 @@ def _remembered(note: Path, cache: Path) -> Path | None:
     return path if (path / "Contents" / "Info.plist").is_file() else None
 
 
-def _obtain(release: Release, app: AppFile, room: Path, deadline: Deadline) -> tuple[Path, bool]:
+def _obtain(wanted: _Wanted, room: Path, deadline: Deadline) -> tuple[Path, bool]:
     """The release's file, and whether its source can never give another."""
-    source = release.source
+    source = wanted.source
     if source.startswith("pypi:"):
-        return _from_pypi(source.removeprefix("pypi:"), room, deadline), True
+        return from_pypi(source.removeprefix("pypi:"), room, deadline), True
     scheme = urllib.parse.urlsplit(source).scheme
     if "://" in source:
         if scheme != "https":
             raise UsageError(
-                f"an https address in {app.path.name}", seen=source, hint="http and others are not taken, for safety"
+                f"an https address in {wanted.origin}", seen=source, hint="http and others are not taken, for safety"
             )
-        if release.sha256 is None:
+        if wanted.sha256 is None:
             raise UsageError(
                 f"sha256 for {source}", seen="none", hint='add sha256 = "…" (shasum -a 256 FILE) to the release'
             )
         target = room / (Path(urllib.parse.urlsplit(source).path).name or "download")
         download(source, target, deadline)
         return target, True
-    return _beside(source, app), False
+    return _beside(source, wanted), False
 
 
-def _beside(source: str, app: AppFile) -> Path:
-    base = app.path.parent
+def _beside(source: str, wanted: _Wanted) -> Path:
+    base = wanted.base
     pattern = os.path.expanduser(source)  # noqa: PTH111 - a pattern, not a path
     full = pattern if os.path.isabs(pattern) else f"{glob.escape(str(base))}/{pattern}"  # noqa: PTH117
     found = sorted(Path(match) for match in glob.glob(full, recursive=True))  # noqa: PTH207
@@ -185,11 +267,11 @@ def _beside(source: str, app: AppFile) -> Path:
     raise UsageError(
         f"exactly one file for {source} (relative to {base})",
         seen=seen or "no such file",
-        hint="correct source in the app file",
+        hint=f"correct source in {wanted.origin}",
     )
 
 
-def _from_pypi(requirement: str, room: Path, deadline: Deadline) -> Path:
+def from_pypi(requirement: str, room: Path, deadline: Deadline) -> Path:
     match = _REQUIREMENT.match(requirement)
     if match is None:
         raise UsageError("a source pypi:NAME==VERSION", seen=f"pypi:{requirement}", hint="pin one exact version")

@@ -6,6 +6,8 @@ link that leads out is refused; executables keep their permission bits, set-uid 
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import errno
 import os
 import posixpath
@@ -18,6 +20,35 @@ from typing import Protocol
 from harness.bundles.failures import BundleError
 
 CHUNK = 1024 * 1024
+MAX_ODDITIES = 1000
+_ODDITIES: contextvars.ContextVar[list[tuple[str, str]] | None] = contextvars.ContextVar("oddities", default=None)
+
+
+@contextlib.contextmanager
+def collect_oddities() -> Iterator[list[tuple[str, str]]]:
+    """Inside the block, what is odd about entries of archives is noted: (name in the archive, what). The sink itself sets
+    permissions right as it writes, and flags are not set at all, so afterwards nobody could tell.
+    """
+    found: list[tuple[str, str]] = []
+    token = _ODDITIES.set(found)
+    try:
+        yield found
+    finally:
+        _ODDITIES.reset(token)
+
+
+def note_oddity(name: str, what: str) -> None:
+    """Note something odd about an entry, if anybody collects that."""
+    found = _ODDITIES.get()
+    if found is not None and len(found) < MAX_ODDITIES:
+        found.append((name, what))
+
+
+def _note_mode(name: str, mode: int) -> None:
+    if mode & 0o002:
+        note_oddity(name, f"mode {mode & 0o7777:o} in the archive: everybody can write it")
+    if mode & 0o6000:
+        note_oddity(name, f"mode {mode & 0o7777:o} in the archive: set-uid or set-gid")
 
 
 class Readable(Protocol):
@@ -74,6 +105,7 @@ class Sink:
         if not name:
             return
         self._count()
+        _note_mode(name, mode)
         self._ensure(name)
         self._modes[name] = mode & 0o755 | 0o700
 
@@ -85,6 +117,7 @@ class Sink:
         """
         name = self._name(name)
         self._count()
+        _note_mode(name, mode)
         path = self._fresh(name)
         size = 0
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)

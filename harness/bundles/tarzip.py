@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from harness.bundles.failures import BundleError
-from harness.bundles.sink import Readable, Sink, chunks_of, is_host_fault
+from harness.bundles.sink import Readable, Sink, chunks_of, is_host_fault, note_oddity
 from harness.bundles.streams import decompressed
 
 MAX_HEADER = 16 * 1024 * 1024
@@ -79,6 +79,9 @@ def extract_tar(path: Path, sink: Sink) -> None:
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, sink: Sink) -> None:
     if _is_double(member.name):
         return
+    flags = member.pax_headers.get("SCHILY.fflags", "")  # as bsdtar writes what chflags sets
+    if any(word in ("uchg", "schg", "uappnd", "sappnd", "uimmutable", "simmutable") for word in flags.split(",")):
+        note_oddity(member.name, f"flags {flags[:60]} in the archive")
     if member.isdir():
         sink.directory(member.name, member.mode)
     elif member.issym():
