@@ -5,6 +5,7 @@ Nothing outside the bundle is read: names from an Info.plist are untrusted, link
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,7 @@ def _extension(path: Path, root: Path) -> SystemExtensionBundle:
         key: text_of(value)
         for key, value in table_of(table_of(info.get("NetworkExtension")).get("NEProviderClasses")).items()
     }
-    kinds, category = _kinds(path, info, entitlements, providers)
+    kinds, category = kinds_of(path.suffix, info, entitlements, providers)
     return SystemExtensionBundle(
         path=path,
         identifier=text_of(info.get("CFBundleIdentifier")),
@@ -202,10 +203,11 @@ def _extension(path: Path, root: Path) -> SystemExtensionBundle:
     )
 
 
-def _kinds(
-    path: Path, info: dict[str, Any], entitlements: dict[str, Any], providers: dict[str, str]
+def kinds_of(
+    suffix: str, info: Mapping[str, Any], entitlements: Mapping[str, Any], providers: Mapping[str, str]
 ) -> tuple[tuple[str, ...], str]:
-    if path.suffix == ".dext" or text_of(info.get("CFBundlePackageType")) == "DEXT":
+    """What a system extension can be, in the app file's words, the likeliest first; and sysextd's word for it."""
+    if suffix == ".dext" or text_of(info.get("CFBundlePackageType")) == "DEXT":
         return ("driver",), "driver_extension"
     kinds: list[str] = []
     for key in providers:

@@ -77,13 +77,14 @@ def _kind_of_file(path: Path) -> Kind | None:
     return None
 
 
-def unpack(source: Path, into: Path, app_name: str | None = None) -> Path:
+def unpack(source: Path, into: Path, app_name: str | None = None, *, any_app: bool = False) -> Path:
     """Unpack a release.
 
     Args:
         source: A folder, app, archive, package or disk image.
         into: An existing folder; the app appears in it, complete or not at all. An older one of its name is replaced.
         app_name: Which app, with or without `.app`; None if there is only one with a system extension.
+        any_app: Without a name, take the only app there is, if none has a system extension.
 
     Returns:
         The `.app` folder in `into`.
@@ -98,7 +99,9 @@ def unpack(source: Path, into: Path, app_name: str | None = None) -> Path:
         under_way.note(kind=str(kind))
         room = Path(tempfile.mkdtemp(prefix=".unpack-", dir=into))
         try:
-            found = _choose(_search(source, room, app_name, 0), source, app_name)
+            apps = _search(source, room, app_name, 0)
+            plain = any_app and app_name is None and len(apps) == 1
+            found = apps[0] if plain else _choose(apps, source, app_name)
             target = into / found.name
             if target.exists():
                 os.replace(target, room / "replaced")  # noqa: PTH105

@@ -367,18 +367,19 @@ class Inspection:
 
     def as_dict(self) -> dict[str, Any]:
         """The same for JSON: times as ISO 8601, data as base64."""
-        plain = _plain(self)
+        plain = as_plain(self)
         assert isinstance(plain, dict)
         return plain
 
 
-def _plain(value: object) -> Any:
+def as_plain(value: object) -> Any:
+    """A record for JSON: times as ISO 8601, data as base64."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {item.name: as_plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): as_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [as_plain(item) for item in value]
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, bytes):

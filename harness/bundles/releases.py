@@ -272,6 +272,12 @@ def _beside(source: str, wanted: _Wanted) -> Path:
 
 
 def from_pypi(requirement: str, room: Path, deadline: Deadline) -> Path:
+    """The wheel NAME==VERSION for Macs, downloaded by pip into a folder of `room`.
+
+    Raises:
+        UsageError: There is no such release.
+        EnvironmentFailure: The network, or no pip.
+    """
     match = _REQUIREMENT.match(requirement)
     if match is None:
         raise UsageError("a source pypi:NAME==VERSION", seen=f"pypi:{requirement}", hint="pin one exact version")

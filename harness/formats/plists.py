@@ -9,6 +9,9 @@ from harness.formats.failures import FormatError, excerpt
 
 MAX_PLIST = 16 * 1024 * 1024
 """Bytes. A db.plist has some kilobytes, a package's table of contents rarely a megabyte."""
+MAX_NODES = 1_000_000
+MAX_DEPTH = 100
+"""A binary list may refer to one value from many places, even to itself: it is measured as if written out."""
 
 
 def load_plist(data: bytes, what: str, *, hint: str = "") -> dict[str, Any]:
@@ -33,7 +36,22 @@ def load_plist(data: bytes, what: str, *, hint: str = "") -> dict[str, Any]:
         ) from error
     if not isinstance(value, dict):
         raise FormatError(f"{what} to hold a dictionary", seen=type(value).__name__, hint=hint)
+    if not _measurable(value):
+        raise FormatError(f"{what} to be of a sane size", seen="values without end in one another", hint=hint)
     return {str(key): item for key, item in value.items()}
+
+
+def _measurable(value: object) -> bool:
+    waiting: list[tuple[object, int]] = [(value, 0)]
+    seen = 0
+    while waiting:
+        item, depth = waiting.pop()
+        inside = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        seen += len(inside)
+        if seen > MAX_NODES or depth > MAX_DEPTH:
+            return False
+        waiting.extend((part, depth + 1) for part in inside if isinstance(part, dict | list))
+    return True
 
 
 def text_of(value: object) -> str:
