@@ -175,6 +175,15 @@ class TriageSettings(_Table):
     """How long triage of one case file may take; what takes longer is told, and changes no verdict."""
 
 
+class PreflightSettings(_Table):
+    """What is judged from the files before a Mac boots."""
+
+    enabled: bool = True
+    """Judge the releases before each scenario and each upgrade; an error fails the scenario with no Mac booted."""
+    off: dict[str, str] = Field(default_factory=dict)
+    """Rules that are switched off, each with the reason: `[preflight.off]`, `rule-id = "reason"`; `docs/rules/` lists them."""
+
+
 class Settings(_Table):
     """Everything `sysext.toml` may say."""
 
@@ -195,6 +204,7 @@ class Settings(_Table):
     guest: GuestSettings = Field(default_factory=GuestSettings)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     evidence: EvidenceSettings = Field(default_factory=EvidenceSettings)
+    preflight: PreflightSettings = Field(default_factory=PreflightSettings)
     screen: ScreenSettings = Field(default_factory=ScreenSettings)
     triage: TriageSettings = Field(default_factory=TriageSettings)
     known_issues: list[Path] = Field(default_factory=lambda: [Path("known_issues")])

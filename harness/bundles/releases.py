@@ -126,7 +126,9 @@ def oddities_of(app: Path) -> tuple[tuple[str, str], ...]:
         return ()
 
 
-def unpack_noting(source: Path, into: Path, app_name: str | None) -> tuple[Path, tuple[tuple[str, str], ...]]:
+def unpack_noting(
+    source: Path, into: Path, app_name: str | None, *, any_app: bool = False
+) -> tuple[Path, tuple[tuple[str, str], ...]]:
     """`unpack`, and what was odd about permissions and flags of the app's files in the archive.
 
     Raises:
@@ -134,7 +136,7 @@ def unpack_noting(source: Path, into: Path, app_name: str | None) -> tuple[Path,
         EnvironmentFailure: Likewise.
     """
     with collect_oddities() as found:
-        path = unpack(source, into, app_name)
+        path = unpack(source, into, app_name, any_app=any_app)
     odd = []
     for name, what in found:
         before, mark, inner = f"/{name}".rpartition(f"/{path.name}/")
@@ -202,7 +204,7 @@ def _cached_or_fetched(wanted: _Wanted, cache: Path, key: str, deadline: Deadlin
             path = next(iter(sorted(folder.glob("*.app"))), None) if folder.is_dir() else None
             if path is None:
                 fresh = room / "unpacked"
-                path, odd = unpack_noting(artifact, fresh, wanted.app_name)
+                path, odd = unpack_noting(artifact, fresh, wanted.app_name, any_app=True)
                 wanted.check(open_app(path))
                 if odd:
                     (fresh / ODDITIES).write_text(json.dumps(odd), encoding="utf-8")

@@ -21,6 +21,7 @@ _VERBS = {
     "inspect": "harness.cli.inspect:inspect",
     "machines": "harness.cli.machines:machines",
     "redact": "harness.cli.redact:redact",
+    "preflight": "harness.cli.preflight:preflight",
     "report": "harness.cli.report:report",
     "screen": "harness.cli.screen:screen",
     "triage": "harness.cli.triage:triage_command",
