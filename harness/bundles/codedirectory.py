@@ -124,8 +124,7 @@ def check_slice(data: Buffer, part: MachSlice, sealed: Sealed, tell: Tell, *, ve
     if verify:
         told = [_pages(data, part, directory, start, tell) for directory in signature.directories]  # each of them
         pages_ok = all(told)
-        if start + size < part.size and not is_zero(data, part.offset + start + size, part.offset + part.size):
-            tell("unsealed-bytes", f"behind the signature, which ends at {start + size} of {part.size}")
+        _behind(data, part, start + size, tell)
         slots = _slots(data, part, signature, sealed, tell)
     cms = _cms(signature, tell) if verify else None
     if not signature.cms or best.flags & ADHOC:
@@ -133,6 +132,16 @@ def check_slice(data: Buffer, part: MachSlice, sealed: Sealed, tell: Tell, *, ve
     elif cms is not None and cms.leaf is not None and cms.trusted and best.team and cms.leaf.team != best.team:
         tell("team-differs", f"the code directory says {best.team}, the certificate {cms.leaf.team or 'none'}")
     return _facts(part, signature, entitlements, der, requirement, pages_ok, slots, cms)
+
+
+def _behind(data: Buffer, part: MachSlice, end: int, tell: Tell) -> None:
+    """The signature is the last thing in a slice: the linker and codesign leave nothing behind it."""
+    if end == part.size:
+        return
+    if is_zero(data, part.offset + end, part.offset + part.size):
+        tell("fat-layout", f"the slice has {part.size} bytes, its signature ends at {end}")
+    else:
+        tell("unsealed-bytes", f"behind the signature, which ends at {end} of {part.size}")
 
 
 def is_zero(data: Buffer, start: int, end: int) -> bool:

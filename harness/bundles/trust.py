@@ -7,6 +7,7 @@ for: that needs a network, and macOS asks for it in other ways (tickets).
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from harness.bundles.facts import CertificateFacts
@@ -55,6 +57,7 @@ class Certificate:
     key_id: bytes
     authority: bool
     stamps_time: bool
+    valid: tuple[datetime, datetime]
 
     def facts(self) -> CertificateFacts:
         """What people want to know of it."""
@@ -62,7 +65,7 @@ class Certificate:
 
     def valid_at(self, moment: datetime) -> bool:
         """Neither too early nor expired."""
-        return self.x509.not_valid_before_utc <= moment <= self.x509.not_valid_after_utc
+        return self.valid[0] <= moment <= self.valid[1]
 
 
 @dataclass(frozen=True)
@@ -102,28 +105,36 @@ def read_certificate(der: bytes) -> Certificate:
     if len(der) > MAX_CERTIFICATE:
         raise CertificateError(f"a certificate of {len(der)} bytes")
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        key_id, authority, stamps = b"", False, False
-        for extension in certificate.extensions:
-            value = extension.value
-            if isinstance(value, x509.SubjectKeyIdentifier):
-                key_id = value.digest
-            elif isinstance(value, x509.BasicConstraints):
-                authority = value.ca
-            elif isinstance(value, x509.ExtendedKeyUsage):
-                stamps = ExtendedKeyUsageOID.TIME_STAMPING in value
-        return Certificate(
-            der=der,
-            x509=certificate,
-            subject=certificate.subject.public_bytes(),
-            issuer=certificate.issuer.public_bytes(),
-            serial=certificate.serial_number,
-            key_id=key_id,
-            authority=authority,
-            stamps_time=stamps,
-        )
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as e:
-        raise CertificateError(f"an unreadable certificate ({type(e).__name__}: {str(e)[:100]})") from e
+        with warnings.catch_warnings():
+            # It warns of what Apple's own certificates once did; whether to believe one is decided here by its chain.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            return _read(der)
+    except Exception as error:  # the library raises errors of many families for a damaged certificate
+        raise CertificateError(f"an unreadable certificate ({type(error).__name__}: {str(error)[:100]})") from error
+
+
+def _read(der: bytes) -> Certificate:
+    certificate = x509.load_der_x509_certificate(der)
+    key_id, authority, stamps = b"", False, False
+    for extension in certificate.extensions:
+        value = extension.value
+        if isinstance(value, x509.SubjectKeyIdentifier):
+            key_id = value.digest
+        elif isinstance(value, x509.BasicConstraints):
+            authority = value.ca
+        elif isinstance(value, x509.ExtendedKeyUsage):
+            stamps = ExtendedKeyUsageOID.TIME_STAMPING in value
+    return Certificate(
+        der=der,
+        x509=certificate,
+        subject=certificate.subject.public_bytes(),
+        issuer=certificate.issuer.public_bytes(),
+        serial=certificate.serial_number,
+        key_id=key_id,
+        authority=authority,
+        stamps_time=stamps,
+        valid=(certificate.not_valid_before_utc, certificate.not_valid_after_utc),
+    )
 
 
 @lru_cache(maxsize=256)
