@@ -240,6 +240,63 @@ def test_preferences_that_cannot_be_saved_fail_the_app_without_a_dialog(new_mac,
     run_async(body)
 
 
+@pytest.mark.parametrize(
+    ("fault", "code", "line"),
+    [
+        ("forbidden-by-policy", 10, "is not in the list of allowed extensions"),
+        ("code-signature-invalid", 8, "does not satisfy requirement: -67050"),
+        ("extension-category-unrecognised", 7, "does not appear to belong to any extension categories"),
+        ("mach-service-name-invalid", 9, "has an invalid mach service name"),
+    ],
+)
+def test_sysextd_turns_the_request_down(new_mac, run_async, fault, code, line):
+    async def body():
+        async with new_mac(faults=fault) as mac:
+            result = await (await mac.launch())
+            assert result.code == 1
+            assert f"Error Domain=OSSystemExtensionErrorDomain Code={code} " in result.err
+            assert logged(mac, re.escape(line))
+            assert mac.states() == []
+
+    run_async(body)
+
+
+def test_the_app_crashes_and_its_request_goes_on(new_mac, run_async, disk_root):
+    async def body():
+        async with new_mac(faults="host-component-crash") as mac:
+            result = await (await mac.launch())
+            assert result.code == 128 + 11
+            (report,) = reports(disk_root)
+            assert json.loads(report.read_text().partition("\n")[0])["bundleID"] == "com.example.guard"
+            await mac.until(lambda: prompts(mac))
+            mac.guest.allow("com.example.guard.extension")
+            await mac.until(lambda: mac.states() == [("1.0/1", "activated_enabled")])
+
+    run_async(body)
+
+
+def test_an_endpoint_security_client_without_full_disk_access_never_stays(new_mac, run_async, disk_root):
+    async def body():
+        async with new_mac(faults="es-no-full-disk-access") as mac:
+            await mac.enabled()
+            await mac.until(lambda: mac.guest.launchd.jobs[LABEL].runs >= 3)
+            assert logged(mac, "Failed to open service: 0xe00002d8: Caller lacks TCC authorization")
+            assert reports(disk_root) == []
+            assert mac.guest.launchd.jobs[LABEL].last_exit_code == "1"
+
+    run_async(body)
+
+
+def test_trustd_complains_and_everything_works(new_mac, run_async):
+    async def body():
+        async with new_mac(faults="app-group-profile-mismatch") as mac:
+            assert (await mac.enabled()).code == 0
+            assert logged(mac, "is ignored because of invalid application signature or incorrect provisioning profile")
+            await mac.until(lambda: mac.guest.network.find("guard").status == "Connected")
+
+    run_async(body)
+
+
 def test_switching_off_gets_stuck(new_mac, run_async):
     async def body():
         async with new_mac(faults="disable-stuck-still-running") as mac:

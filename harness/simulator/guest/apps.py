@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.simulator.guest.crash_reports import write_crash_report
 from harness.simulator.guest.installed import InstalledApp, InstalledExtension, read_app
 from harness.simulator.guest.network_extension import KINDS, ConfigurationError
 from harness.simulator.guest.processes import GuestProcess
@@ -124,6 +125,19 @@ class _Run:
     def needs_approval(self) -> None:
         """Delegate: the user has to approve."""
         self._log("requestNeedsUserApproval")
+        if self._guest.fault("host-component-crash"):
+            self._guest.spawn(self._crash())
+
+    async def _crash(self) -> None:
+        """Fault host-component-crash: what drives the activation dies on a queue of its own; the request goes on without it."""
+        await asyncio.sleep(0.2)
+        if self._guest.processes.get(self._process.pid) is not self._process:
+            return
+        write_crash_report(
+            self._guest, self._process, bundle_id=self._app.identifier, team=self._app.team, queue="com.apple.root.default-qos",
+            symbols=("closure #1 in AgentConnection.receive(_:)", "thunk for @escaping @callee_guaranteed () -> ()"),
+        )  # fmt: skip
+        self._guest.processes.kill(self._process.pid, 11)
 
     def replace(self, old: str, new: str) -> bool:
         """Delegate: another version is there."""

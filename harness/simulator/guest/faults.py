@@ -19,6 +19,13 @@ GUEST_FAULTS: dict[str, str] = {
     "ne-preferences-save-failed": "Saving the network configuration fails.",
     "env-sysdiagnose-hangs": "sysdiagnose never ends.",
     "disable-stuck-still-running": "Switching the extension off never ends.",
+    "forbidden-by-policy": "A policy forbids the extension: the request is refused with code 10.",
+    "code-signature-invalid": "sysextd finds the bundle's signature invalid (code 8).",
+    "extension-category-unrecognised": "No category claims the extension (code 7).",
+    "mach-service-name-invalid": "The extension's mach service name is not within its app groups (code 9).",
+    "host-component-crash": "The app crashes while its request waits for the user; the request goes on without it.",
+    "es-no-full-disk-access": "The extension is an Endpoint Security client without Full Disk Access: it gets none and ends, again and again.",
+    "app-group-profile-mismatch": "trustd complains about the app group over and over; everything works all the same.",
 }
 """Cause code to one line for a person. The environment's own faults (`env-…`) belong to the machine, not to the guest;
 of those the guest honours `env-hung-boot`: it never finishes booting.

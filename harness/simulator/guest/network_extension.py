@@ -312,11 +312,46 @@ class Extensions:
                 was(signal)
 
         process.on_end = ended
+        if guest.fault("app-group-profile-mismatch"):
+            self._unsure_of_groups(entry)
+        if guest.fault("es-no-full-disk-access"):
+            guest.spawn(self._no_client(entry, process))
         fault = guest.fault("extension-crash")
         if fault is not None:
             seconds = float(fault.parameters.get("every", "0.4"))
             limit = int(fault.parameters.get("count", "8"))
             guest.spawn(self._crash(entry, process, seconds, limit))
+
+    def _unsure_of_groups(self, entry: Entry) -> None:
+        """Trustd's complaint about an app group, over and over; nothing follows from it."""
+        for _ in range(12):
+            self._guest.log.emit(
+                self._guest.daemon("trustd"),
+                f'Entitlement com.apple.security.application-groups=("{entry.team}.{entry.app_identifier}") is ignored because of '
+                "invalid application signature or incorrect provisioning profile",
+                subsystem="com.apple.securityd", category="SecTask", level="Error",
+                sender="/System/Library/Frameworks/Security.framework/Versions/A/Security",
+            )  # fmt: skip
+
+    async def _no_client(self, entry: Entry, process: GuestProcess) -> None:
+        """The extension is an Endpoint Security client as well, gets none for want of Full Disk Access, and ends."""
+        await asyncio.sleep(0.1)
+        job = self._guest.launchd.jobs.get(entry.label)
+        if job is None or job.process is not process:
+            return
+        library = "/usr/lib/libEndpointSecurity.dylib"
+        for text in (
+            "Failed to open service: 0xe00002d8: Caller lacks TCC authorization for Full Disk Access",
+            "Failed to create an Endpoint Security client: ES_NEW_CLIENT_RESULT_ERR_NOT_PERMITTED",
+        ):
+            self._guest.log.emit(
+                process, text, subsystem="com.apple.EndpointSecurity", category="client", level="Error", sender=library
+            )
+            library = ""
+        if job.runs >= 8:
+            job.keep_alive = False
+        self._guest.network.provider_gone(entry.identifier)
+        self._guest.launchd.ended(job, code=1)
 
     async def _crash(self, entry: Entry, process: GuestProcess, seconds: float, limit: int) -> None:
         await asyncio.sleep(seconds)

@@ -29,6 +29,7 @@ from harness.simulator.guest.extension_database import (
 )
 from harness.simulator.guest.installed import INSTALL_ENTITLEMENT, InstalledApp, InstalledExtension
 from harness.simulator.guest.processes import GuestProcess
+from harness.simulator.guest.refusals import REFUSALS
 from harness.simulator.interfaces import Alert, AlertKind, PendingExtension
 
 if TYPE_CHECKING:
@@ -267,6 +268,11 @@ class Sysextd:
         if not app.entitlements.get(INSTALL_ENTITLEMENT):
             raise SystemExtensionError(2, f"Missing entitlement {INSTALL_ENTITLEMENT}")
         self._log(f"realizing target path: {extension.url}")
+        for refusal in (refusal for code, refusal in REFUSALS.items() if guest.fault(code)):
+            for process, category, line in refusal.lines:
+                text = line.format(id=identifier, team=app.team)
+                guest.log.emit(guest.daemon(process), text, subsystem="com.apple.sx", category=category, level="Error")
+            raise SystemExtensionError(refusal.code, refusal.text)
         if extension.kind != "driver":
             self._log(f"{identifier}: package type not `DEXT`", level="Info")
         if extension.kind not in ("endpoint security", "driver"):
