@@ -18,6 +18,9 @@ from harness.guest import CommandFailed, CommandTimeout, ConnectionLost, Guest, 
 from harness.waiting import Deadline
 
 RECONNECT_SECONDS = 30.0
+"""A Mac that was there is waited for so long: it may be restarting."""
+FIRST_SECONDS = 3.0
+"""One that never let us in, though it was waited for as long as a boot may take, gets one more look and no second wait."""
 MAX_TEXT = 64 << 20
 
 
@@ -156,7 +159,7 @@ class Collector:
         if self.unreachable:
             return False
         try:
-            self.guest.connect(self.deadline.sub(RECONNECT_SECONDS))
+            self.guest.connect(self.deadline.sub(RECONNECT_SECONDS if self.guest.reached else FIRST_SECONDS))
         except SysextError as error:
             self.unreachable = f"the guest cannot be reached: {error.seen or error}"
             return False

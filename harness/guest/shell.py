@@ -78,6 +78,11 @@ class Shell:
         return connection is not None and connection.alive
 
     @property
+    def reached(self) -> bool:
+        """Whether the guest ever let us in."""
+        return self._connection is not None
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called (and `connect` not since)."""
         return self._closed

@@ -18,7 +18,7 @@ from guest_sshd import SUDO, Proxy, soon
 from harness.config import EvidenceSettings
 from harness.events import SECRETS
 from harness.evidence import CaseFolder, Manifest, collect, collect_before_reboot
-from harness.evidence.collector import Collector, Partial, Plan
+from harness.evidence.collector import FIRST_SECONDS, RECONNECT_SECONDS, Collector, Partial, Plan
 from harness.evidence.sysdiagnose import _check
 from harness.guest import ConnectionLost
 from harness.waiting import Deadline
@@ -165,8 +165,10 @@ def test_everything_is_there_with_checksums_and_without_secrets(guest, kept, stu
     names = sorted(path.name for path in (folder / "reports").iterdir())
     assert len(names) == 2  # the old one is not of this test
     assert all(not name.startswith(".") and ";" not in name for name in names)
-    # Nothing of ours stays in the guest.
-    assert list(Path("/tmp").glob("sysext-evidence-*")) == []
+    # Nothing of ours stays in the guest. (The folder of this test: others collect at the same time.)
+    folder_in_guest = (stub_mac.state / "sysdiagnose-arguments").read_text().split()[4]
+    assert folder_in_guest.startswith("/tmp/sysext-evidence-")
+    assert not Path(folder_in_guest).exists()
     # Read again from disk it says the same, and every file that is there is named in it.
     again = Manifest(kept.manifest_path)
     assert statuses(again) == statuses(manifest)
@@ -258,6 +260,26 @@ def test_a_connection_that_drops_for_good_leaves_a_whole_manifest(sshd, stub_mac
         assert "cannot be reached" in manifest.item(name).why
     assert manifest.collections[-1].finished
     assert manifest.verify() == []
+
+
+@pytest.mark.parametrize("reached", [False, True])
+def test_a_mac_that_never_let_us_in_is_not_waited_for_once_more(sshd, stub_mac, kept, tmp_path, monkeypatch, reached):
+    with sshd.guest(tmp_path / "m2") as guest:
+        if reached:
+            guest.connect(soon())
+            guest.close()
+        asked: list[float] = []
+
+        def connect(deadline: Deadline) -> None:
+            asked.append(deadline.seconds)
+            raise ConnectionLost("a connection", seen="nobody is there")
+
+        monkeypatch.setattr(guest, "connect", connect)
+        manifest = gather(guest, kept)
+    (seconds,) = asked
+    assert FIRST_SECONDS < seconds <= RECONNECT_SECONDS if reached else seconds <= FIRST_SECONDS
+    assert manifest.item("ps").why == "the guest cannot be reached: nobody is there"
+    assert manifest.item("screen now").status == "ok"
 
 
 def test_a_connection_that_drops_once_costs_one_item(sshd, stub_mac, kept, tmp_path):
