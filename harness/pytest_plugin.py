@@ -77,6 +77,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="CODE[:rate=R][:seed=N]",
         help="inject a fault into simulated Macs; may be given several times (`sysext faults` lists them)",
     )
+    group.addoption(
+        "--sysext-no-preflight",
+        action="store_true",
+        help="boot Macs also for releases whose files show that they cannot work",
+    )
     group.addoption("--sysext-quiet", action="store_true", help="no live line per step")
 
 
@@ -327,9 +332,13 @@ def mac(request: pytest.FixtureRequest, sysext_run: Run, case: Case) -> Iterator
     """A fresh Mac, booted and logged in; deleted whatever happens."""
     from harness.machines import guard_signals
     from harness.session.mac import Mac, machine_folder
+    from harness.session.preflight import before_scenario
     from harness.waiting import Deadline
 
     settings = sysext_run.settings
+    newest = sysext_run.app.release(sysext_run.release).version
+    upgrade = "releases" in request.fixturenames
+    before_scenario(case, sysext_run.app, request.getfixturevalue("releases") if upgrade else (newest,))
     with contextlib.ExitStack() as stack:
         stack.enter_context(guard_signals())
         machine = sysext_run.provider.create(
@@ -490,6 +499,7 @@ def _run(config: pytest.Config) -> Run:
         if overrides["macos"] is not None:
             overrides["macos"] = [part.strip() for part in overrides["macos"].split(",") if part.strip()]
         overrides["keep_vm"] = config.getoption("sysext_keep_vm")
+        overrides["preflight.enabled"] = False if config.getoption("sysext_no_preflight") else None
         overrides["simulated.faults"] = config.getoption("sysext_fault")
         workerinput = getattr(config, "workerinput", {})
         folder = workerinput.get("sysext_folder")

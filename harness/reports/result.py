@@ -110,6 +110,7 @@ class CaseResult:
         why: What triage says of a failure; None if it was not asked.
         known_issue: The known issue that this failure is (with reason, link and date), or one that has expired.
         notes: What else is worth telling: lines that nobody expected during a pass, a known issue that did not show.
+        preflight: What the files of its releases showed, notes included: `rule`, `severity`, `release`, `where`, `what`.
     """
 
     scenario: str
@@ -134,6 +135,7 @@ class CaseResult:
     why: Why | None = None
     known_issue: str = ""
     notes: tuple[str, ...] = ()
+    preflight: tuple[dict[str, str], ...] = ()
     schema: int = SCHEMA
 
     @property

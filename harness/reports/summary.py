@@ -18,6 +18,8 @@ from harness.errors import Verdict
 from harness.reports.result import CaseResult, final_attempts
 
 SIMULATED_NOTE = "SIMULATED: no real Mac took part; this says nothing about a release and cannot sign one off."
+_PREFLIGHT = ("error", "warning")
+_PREFLIGHT_MOST = 12
 _GITHUB_MOST = 1024 * 1024
 """Bytes of job summary that GitHub keeps per step (its documentation of GITHUB_STEP_SUMMARY); more fails the upload."""
 _ORDER = (
@@ -116,6 +118,21 @@ class Summary:
             parts.append(f"{self.environment_failures} broken by the environment on the way")
         return ", ".join(parts)
 
+    def preflight(self) -> list[str]:
+        """What the files of the releases showed, errors first, each finding once; notes are left out."""
+        found: dict[str, int] = {}
+        for row in self.rows:
+            for one in row.result.preflight:
+                severity = one.get("severity", "")
+                if severity not in _PREFLIGHT:
+                    continue
+                place = f" {one['where']}:" if one.get("where") else ""
+                text = f"preflight {severity} {one.get('rule', '')} ({one.get('release', '')}):{place} {one.get('what', '')}"
+                found[text] = _PREFLIGHT.index(severity)
+        lines = sorted(found, key=lambda text: found[text])
+        more = len(lines) - _PREFLIGHT_MOST
+        return lines if more <= 0 else [*lines[:_PREFLIGHT_MOST], f"preflight: and {more} more (result.json has them)"]
+
     def table(self) -> Table:
         """For a terminal."""
         table = Table(title="scenarios" + (" on SIMULATED Macs" if self.simulated else ""), title_justify="left")
@@ -147,6 +164,8 @@ class Summary:
                 console.print(Text(_one_line(f"{row.result.scenario} on macOS {row.result.macos}: {row.result.label}")))
                 for line in _reasons(row.result):
                     console.print(Text("    " + line))
+        for line in self.preflight():
+            console.print(Text(_one_line(line)))
         console.print(Text(self.headline))
         if self.simulated:
             console.print(Text(SIMULATED_NOTE))
@@ -187,6 +206,9 @@ class Summary:
                     "",
                     "</details>",
                 ]
+        if told := self.preflight():
+            body = html.escape("\n".join(_one_line(line) for line in told))
+            lines += ["", "<details><summary>Preflight</summary>", "", f"<pre>{body}</pre>", "", "</details>"]
         return "\n".join(lines) + "\n"
 
 

@@ -30,6 +30,7 @@ class Case:
         why: What triage says of its failure (`harness.session.why`).
         known_issue: The known issue that the failure is, or one that has expired.
         notes: What else is worth telling.
+        preflight: What the files of the releases showed (`harness.session.preflight`).
         collected: Reasons for which evidence was collected so far.
     """
 
@@ -54,6 +55,7 @@ class Case:
     why: Why | None = None
     known_issue: str = ""
     notes: list[str] = field(default_factory=list)
+    preflight: list[dict[str, str]] = field(default_factory=list)
 
     def fail(self, error: BaseException) -> Verdict:
         """Record an exception of any phase; the first one that is a failure decides. Returns its verdict."""
@@ -99,6 +101,7 @@ class Case:
             why=self.why,
             known_issue=self.known_issue,
             notes=tuple(self.notes),
+            preflight=tuple(self.preflight),
         )
 
     def close(self) -> CaseResult:

@@ -23,6 +23,7 @@ from harness.guest import Guest, LogStream
 from harness.machines import Machine
 from harness.screen import Reader, Screen, VncScreen
 from harness.screen.recording import ScreenRecorder
+from harness.session import preflight
 from harness.session.case import Case
 from harness.waiting import Deadline, wait_until
 
@@ -135,6 +136,7 @@ class Mac:
     def install(self, release: str | None = None, *, folder: str = installing.APPLICATIONS) -> Installed:
         """Put a release of the app (the one under test by default) on the Mac; replaces the one that is there."""
         release = release or self.release
+        self._preflight(release)
         bundle = fetch_release(self.app.release(release), self.app, self.settings.cache_dir)
         bundle.require_extension(self.app.extension.id)
         path = installing.install_bundle(
@@ -296,6 +298,12 @@ class Mac:
     def shut_down(self, deadline: Deadline) -> None:
         """Ask the guest to power off, as `Machine.stop` wants it."""
         self.guest.shutdown(deadline)
+
+    def _preflight(self, release: str | None) -> None:
+        """Before a release is put in the place of another one: can this upgrade go wrong?"""
+        version = self.app.release(release).version
+        if self.installed is not None and self.installed.release != version:
+            preflight.check(self.case, self.app, version, previous=self.installed.release)
 
     def _installed(self) -> Installed:
         if self.installed is None:

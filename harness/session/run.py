@@ -99,6 +99,10 @@ def open_run(overrides: Mapping[str, Any], *, config: Path | None, release: str 
         )
     app = load_app(settings.app)
     app.release(release)
+    if settings.preflight.off:
+        from harness.session.preflight import check_settings
+
+        check_settings(settings)
     for macos in settings.macos:
         settings.image_for(macos)
     named = "known_issues" in settings.model_fields_set  # else it is the default folder, which need not be there
