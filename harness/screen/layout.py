@@ -16,6 +16,10 @@ _QUOTED = re.compile(r"""["“”„«「]\s*([^"“”„«»「」]+?)\s*["“
 """What stands in quotation marks: a name, among words that a phrase leaves open."""
 
 
+_MARKS_READ = re.compile(r"^[·・•‧ロ口□]+(?=[\w.])(?![^\x00-\x7f])|(?<=[\x21-\x7e])[·・•‧ロ口□]+$")
+"""What full-width quotation marks around a name in Latin letters are taken for."""
+
+
 @dataclass
 class Paragraph:
     """Lines that stand below one another, close together."""
@@ -95,14 +99,15 @@ def find(phrase: Phrase, paragraph: Paragraph) -> Match | None:
         found = phrase.match("".join(parts[index:]))
         if found is None:
             continue
-        covered: list[TextLine] = []
-        position = 0
-        after = 0
-        for line, part in zip(paragraph.lines[index:], parts[index:], strict=True):
-            if position < found.end:
-                covered.append(line)
-                after = position + len(part) - found.end
-            position += len(part)
+        covered, after = _covered(paragraph.lines[index:], parts[index:], found.end)
+        if after > 2 and phrase.ends_with_hole:
+            # The hole went on into what stands below the title: it ends where a line does.
+            for last in range(index + 1, len(parts)):
+                shorter = phrase.match("".join(parts[index:last]))
+                if shorter is not None:
+                    found = shorter
+                    covered, after = _covered(paragraph.lines[index:last], parts[index:last], found.end)
+                    break
         holes = {name: _as_read(paragraph.lines[index:], start, end) for name, (start, end) in found.holes.items()}
         quoted = paragraph.lines[index].text[:1] in _OPENING
         # Prose fills its lines; what stands above a title (letters of an icon, the name of who asks) is shorter than it.
@@ -116,6 +121,18 @@ def find(phrase: Phrase, paragraph: Paragraph) -> Match | None:
         if best is None or match.mistakes <= best.mistakes:
             best = match
     return best
+
+
+def _covered(lines: Sequence[TextLine], parts: Sequence[str], end: int) -> tuple[list[TextLine], int]:
+    """The lines up to a position of their joined text, and how much of the last one stands behind it."""
+    covered: list[TextLine] = []
+    position = after = 0
+    for line, part in zip(lines, parts, strict=True):
+        if position < end:
+            covered.append(line)
+            after = position + len(part) - end
+        position += len(part)
+    return covered, after
 
 
 def find_any(phrases: Sequence[Phrase], groups: Sequence[Paragraph], *, alone: bool = False) -> Match | None:
@@ -158,5 +175,7 @@ def _as_read(lines: Sequence[TextLine], start: int, end: int) -> str:
     for part in parts:  # a name broken at its own hyphen or dot goes on without a blank
         joined += part if not joined or joined.endswith(("-", ".")) else f" {part}"
     quoted = _QUOTED.search(joined)
-    name = quoted.group(1) if quoted else re.sub(r"[”\"»]\s*\.$", "", joined)
-    return name.strip().strip(_OPENING + "”’ ").strip()
+    # The opening mark belongs to nobody; a closing one alone ends the name as well.
+    name = quoted.group(1) if quoted else re.split(r"(?<=\S)[”“\"»」]", joined, maxsplit=1)[0]
+    name = name.strip().strip(_OPENING + "”’ ").strip()
+    return _MARKS_READ.sub("", name) or name

@@ -106,7 +106,7 @@ def _body(frame: Frame, text: Box, gap: int) -> Box | None:
     ups, downs = [], []
     for x, fill in ((left, fills[0]), (right, fills[1])):
         top = max(0, middle - far)
-        strip = frame.crop(Box(x, top, x + 1, middle + far)).astype(np.int64)[:, 0]
+        strip = np.median(frame.crop(Box(x - 1, top, x + 2, middle + far)).astype(np.int64), axis=1)
         ups.append(_edge(strip[: middle - top][::-1], fill))
         downs.append(_edge(strip[middle - top + 1 :], fill))
     if None in ups or None in downs:
@@ -119,6 +119,7 @@ def _body(frame: Frame, text: Box, gap: int) -> Box | None:
 
 def _edge(strip: NDArray[Any], fill: NDArray[Any]) -> int | None:
     """How far along a strip the colour changes and stays changed for two pixels."""
-    differs = np.abs(np.asarray(strip, float).reshape(-1, 3) - np.asarray(fill, float)).sum(axis=1) > _EDGE
+    change = np.asarray(strip, float).reshape(-1, 3) - np.asarray(fill, float)
+    differs = np.abs(change).sum(axis=1) > _EDGE
     found = np.nonzero(differs[:-1] & differs[1:])[0] if len(differs) > 1 else np.nonzero(differs)[0]
     return int(found[0]) if len(found) else None

@@ -58,6 +58,11 @@ class Phrase:
         return not self._literals[0]
 
     @property
+    def ends_with_hole(self) -> bool:
+        """Whether anything may stand after its own last letter."""
+        return not self._literals[-1]
+
+    @property
     def strength(self) -> int:
         """How many letters of its own it has."""
         return sum(map(len, self._literals))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from harness.screen.catalog import Page
 from harness.screen.frames import Box, Frame
@@ -128,7 +129,7 @@ def see_sheet(frame: Frame, page: Page, lines: Sequence[TextLine], region: Box, 
     """A list of extensions with a switch each."""
     heading = _heading(page, lines)
     if heading is None:
-        return None
+        return _see_sheet_of_app(frame, page, lines, region, wanted)
     inside = [line for line in lines if line.box.y0 >= heading.box.y1 - 2 and line.box.x0 >= heading.box.x0 - 4]
     done = next((line for line in inside if any(spec.matches(line.text) for spec in page.buttons)), None)
     if done is not None:  # the page goes on below the sheet
@@ -174,11 +175,67 @@ def see_sheet(frame: Frame, page: Page, lines: Sequence[TextLine], region: Box, 
     )
 
 
+def _see_sheet_of_app(
+    frame: Frame, page: Page, lines: Sequence[TextLine], region: Box, wanted: str | None
+) -> Sighting | None:
+    """The sheet of one app (macOS 26): its name as the heading, a switch for each kind of extension that it has, and Done."""
+    rows = [
+        line for line in lines if _is_row(page, line) or any(squash(line.text) == squash(t.text) for t in page.titles)
+    ]
+    for row in rows:
+        above = [
+            line for line in lines if line.box.y1 <= row.box.y0 + 2 and row.box.y0 - line.box.y1 <= 8 * row.box.height
+        ]
+        done = next(
+            (
+                line
+                for line in lines
+                if line.box.y0 >= row.box.y1 and any(spec.matches(line.text) for spec in page.buttons)
+            ),
+            None,
+        )
+        button = _switch(frame, row, row, region) if above and done is not None else None
+        if button is None or done is None:
+            continue
+        others = [other for other in rows if other is not row and _switch(frame, other, other, region) is not None]
+        named = next((line.text for line in above if is_app(line.text, wanted)), None)
+        name = above[0].text if wanted is None else named
+        button = replace(button, text=name or row.text)
+        if others:
+            why = "several switches"
+        elif name is None:
+            why = f"the sheet is not called “{wanted}”"
+        else:
+            what = {"off": "is off", "on": "is on"}.get(button.state, "cannot be told on from off")
+            why = f"the switch of “{name}” {what}"
+        own = [*above, row, done]
+        return Sighting(
+            page.window,
+            frame,
+            around(own),
+            tuple(own),
+            app_name=name,
+            buttons=(button, _push(frame, done, "other")),
+            advice=button if button.state == "off" and name is not None and not others else None,
+            why=why,
+            language=page.language,
+            confidence=0.7,
+            rows=(name or row.text,),
+        )
+    return None
+
+
+def _is_row(page: Page, line: TextLine) -> bool:
+    return any(squash(line.text) == squash(text) for text in page.rows)
+
+
 def _heading(page: Page, lines: Sequence[TextLine]) -> TextLine | None:
     """The sheet's title: of several lines with its words the one with the explanation right below it, or the last."""
     found = None
     for line in lines:
-        if not any(alike(line.text, phrase.text) for phrase in page.titles):
+        # A row's text may differ from a heading by one letter: "Driver Extension", "Driver Extensions".
+        exact = any(squash(line.text) == squash(phrase.text) for phrase in page.titles)
+        if not exact and (_is_row(page, line) or not any(alike(line.text, phrase.text) for phrase in page.titles)):
             continue
         below = [
             other
@@ -199,7 +256,7 @@ def _switch_rows(frame: Frame, page: Page, inside: Sequence[TextLine], region: B
     """
     rows: list[tuple[str, Button | None]] = []
     for line in inside:
-        if not any(squash(line.text) == squash(text) for text in page.rows):
+        if not _is_row(page, line):
             continue
         name = _above(line, inside)
         if name is not None:
@@ -229,7 +286,7 @@ def see_rows(
     """The page that leads to the sheets: a row per kind of extension, or per app."""
     titled = any(alike(line.text, phrase.text) for line in lines for phrase in page.titles)
     marked = any(squash(line.text) == squash(phrase.text) for line in lines for phrase in page.bodies)
-    if not titled or not marked:
+    if not marked:
         return None
     texts = [line.box for line in lines if len(line.text) > 2]
     kinds = {text for key, text in page.kinds.items() if kind is None or key == kind}
@@ -252,6 +309,8 @@ def see_rows(
             continue
         if button is not None:
             buttons.append(button)
+    if not titled and not buttons:  # where its title is cut off, the page is known by a row with its (i) button
+        return None
     choices = by_kind or by_app
     advice = choices[0] if len(choices) == 1 else None
     if advice is not None:

@@ -44,7 +44,10 @@ def find_switch(frame: Frame, strip: Box, text_height: int) -> Widget | None:
 
 def find_info(frame: Frame, strip: Box, text_height: int, avoid: Sequence[Box] = ()) -> Widget | None:
     """The right-most (i) button in a strip of a row: a ring, as high as wide; not within the boxes of `avoid` (texts)."""
-    for box, area in reversed(components(frame.crop(strip))):
+    pixels = frame.crop(strip)
+    # Second, on its own ground: where a part of the row was dimmed, or made to stand out.
+    shapes = [*components(pixels, text_height), *components(pixels)]
+    for box, area in reversed(shapes):
         ratio = box.width / max(1, box.height)
         if not 0.68 <= area <= 0.9:  # a disc fills 0.785 of its box, a square all of it
             continue
@@ -67,13 +70,17 @@ def is_default(frame: Frame, text: Box) -> bool:
     return bool(samples) and all(float(sample.max() - sample.min()) > _COLOURFUL for sample in samples)
 
 
-def components(pixels: Pixels) -> list[tuple[Box, float]]:
-    """(box, how much of it the outline fills) of everything that differs from the strip's usual colour, left to right."""
+def components(pixels: Pixels, local: int = 0) -> list[tuple[Box, float]]:
+    """(box, how much of it the outline fills) of everything that differs from the strip's usual colour, left to right; with
+    `local` from the usual colour within about that many pixels (it must be thin then).
+    """
     import cv2
 
     if pixels.size == 0:
         return []
     background = np.median(pixels.reshape(-1, 3), axis=0).astype(int)
+    if local:
+        background = cv2.medianBlur(np.ascontiguousarray(pixels), min(local, 99) | 1).astype(int)
     mask = (np.abs(pixels.astype(int) - background).sum(axis=2) > _INK).astype(np.uint8)
     outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     found = []
