@@ -18,7 +18,7 @@ from harness.triage.history import Fact, History, Row
 from harness.triage.inputs import Document
 from harness.triage.matching import Unit
 
-SERIES: Final = 5
+SERIES: Final = 4
 """So many reports of one process are a series."""
 _REPORT_NAME = re.compile(r"(?<![\w.-])([A-Za-z][\w .-]{0,120}?)[-_]\d{4}-\d\d-\d\d-\d{4,6}\S{0,60}?\.(?:ips|crash)\b")
 _EXTENSION_PATH = re.compile(r"\.systemextension\b|\.dext\b|/Library/SystemExtensions/", re.IGNORECASE)
@@ -26,6 +26,11 @@ _EXTENSION_ID = re.compile(
     r"(?:network|system|endpoint|security|driver|camera|filter|proxy|tunnel|vpn)[\w.-]{0,12}?ext(?:ension)?(?![a-z])|\bsysext|\bdext\b",
     re.IGNORECASE,
 )
+_PRODUCT_NAME = re.compile(
+    r"^(?!com\.apple\.)[\w-]+(?:\.[\w-]+){2,}$|(?:network|system|driver|camera|security).?ext|\bdext\b|sysext",
+    re.IGNORECASE,
+)
+"""How the processes of extensions are named: by a bundle identifier, or with the word."""
 _PANIC = re.compile(r"panic\(cpu \d+ caller", re.IGNORECASE)
 _PANIC_NETWORK = re.compile(
     r"m_copym_with_hdrs|uipc_mbuf|\bmbuf\b|\bm_\w+: |skmem_|skywalk|skr\.flowadv|\bfsw_\w|flow_?switch|\bnexus\b|netif\.utun|\butun\d"
@@ -41,7 +46,9 @@ _MDM = re.compile(
 )
 _MDM_EXIT = re.compile(r"last exit code = (?:\(never exited\)|[1-9])", re.IGNORECASE)
 _SAVED = re.compile(
-    r"Saved (?:crash|IPS) report for (\S.{0,80}?)\[(\d+)\]|Process:? (\S.{0,60}?) ?\[(\d+)\] crashed", re.IGNORECASE
+    r"Saved (?:crash|IPS) report for (?P<saved>\S.{0,80}?)\[\d+\]|Process:? (?P<process>\S.{0,60}?) ?\[\d+\] crashed"
+    r"|Formulating fatal 309 report for corpse\[\d+\] (?P<corpse>\S{1,120})",
+    re.IGNORECASE,
 )
 
 
@@ -75,8 +82,13 @@ class TextFacts:
                 self._counted.add(key)
                 count, first = self._names.get(name.group(1), (0, unit))
                 self._names[name.group(1)] = (count + 1, first)
-        if unit.place == "log" and "crash" in text and (saved := _SAVED.search(text)) and len(self._saved) < 1000:
-            self._saved.append((saved.group(1) or saved.group(3), unit))
+        if (
+            unit.place == "log"
+            and len(self._saved) < 1000
+            and ("crash" in text or "corpse" in text)
+            and (saved := _SAVED.search(text))
+        ):
+            self._saved.append((saved["saved"] or saved["process"] or saved["corpse"], unit))
 
     def facts(self, history: History) -> Iterator[Fact]:
         """Everything that follows."""
@@ -88,7 +100,7 @@ class TextFacts:
         if self._mdm is not None:
             yield Fact("mdmclient-exited", self._mdm)
         for name, (count, unit) in self._names.items():
-            if count >= SERIES and name != "sysextd" and ("." in name or "ext" in name.lower()):
+            if count >= SERIES and name != "sysextd" and (name in history.identifiers or _PRODUCT_NAME.search(name)):
                 yield Fact("crash-series", unit, name)
         for name, unit in self._saved:
             if name == "sysextd":
@@ -201,7 +213,7 @@ def _job(document: Document, job: Any, enabled: set[str], off: set[str], extensi
     if not ours:
         return
     if job.running or job.state == "running":
-        if job.complete and job.endpoints is None and job.label.startswith("NetworkExtension."):
+        if job.complete and not job.endpoints and job.label.startswith("NetworkExtension."):
             yield Fact("endpoints-missing", line_in(document, job.label, order), job.label)
         else:
             yield Fact("job-running", line_in(document, "state = ", order), job.label)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from harness.triage.catalog import request_error
 from harness.triage.matching import Unit
 from harness.triage.report import Happening
 
@@ -18,6 +19,8 @@ SILENCE: Final = 5.0
 """Seconds that a log must go on after an attempt before its silence says something."""
 PROMPT_WAIT: Final = 30.0
 """Seconds in which a prompt should be on its way."""
+HANDOVER: Final = 30.0
+"""Seconds after which a delegate interface that is still missing is no change of link any more."""
 NEAR: Final = 60.0
 """Seconds around a request in which a crash of the app is suspicious."""
 MAX_KEPT: Final = 2000
@@ -33,7 +36,11 @@ _DECISION = re.compile(r"initial activation decision: (\w+)", re.IGNORECASE)
 _REPLACE = re.compile(
     r"activateDecision found entry to replace|requestAppReplaceAction|actionForReplacing", re.IGNORECASE
 )
-_CONFLICT = re.compile(r"notifying client of activation conflict", re.IGNORECASE)
+_CONFLICT = re.compile(
+    r"notifying client of activation conflict|found conflicting entry|asking (?:the )?(?:app|client)\b.{0,40}\breplac"
+    r"|requestAppReplaceAction",
+    re.IGNORECASE,
+)
 _GONE = re.compile(
     r"client connection \(pid \d+\) invalidated|invalidated because the client process \(pid \d+\)|client.{0,40}cancel",
     re.IGNORECASE,
@@ -44,6 +51,7 @@ _PROGRESS = re.compile(
     r"|MacOS error|applyPolicy|failed to validate|code signature is not valid|does not appear to belong|invalid mach service|authorizationref",
     re.IGNORECASE,
 )
+_CODE_FOUR = re.compile(request_error(4), re.IGNORECASE)
 _ANSWERED = re.compile(r"advancing state|actionForReplacing|didFinishWithResult|staging ", re.IGNORECASE)
 _SYSEXTD = re.compile(r"\bsysextd\b")
 _ASKED = re.compile(
@@ -59,7 +67,7 @@ _ROW = re.compile(
     re.IGNORECASE,
 )
 _STATED = re.compile(
-    r"\bstate\W{1,8}((?:activated|terminat\w+|realizing|staging|validating|uninstall\w+)(?:[_ ][a-z]+){0,8})\b",
+    r"\bstate(?: (?:is|was|of))?\W{1,8}((?:activated|terminat\w+|realizing|staging|validating|uninstall\w+)(?:[_ ][a-z]+){0,8})\b",
     re.IGNORECASE,
 )
 _VERSION = re.compile(r"\(([\w.+-]{1,60})(?:/([\w.+-]{1,60}))?\)")
@@ -76,9 +84,12 @@ _SEND_FAILED = re.compile(
 _ON_DEMAND = re.compile(r"\b(?:on[- ]?demand)\b.{0,120}\bstart|\bstart\w*\b.{0,120}\bon[- ]?demand\b", re.IGNORECASE)
 _DRIVERISH = re.compile(r"driver|dext|kext|\bhid\b|usb|pci|audio|serial", re.IGNORECASE)
 _DRIVER_TEXT = re.compile(r"\.dext\b|DriverKit|driver extension|\bdext\b", re.IGNORECASE)
-_LINK_UUID = re.compile(r"\bUUID:? ([0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}) \((\w+)\) (\S.{0,300})", re.IGNORECASE)
+_LINK_UUID = re.compile(
+    r"\bUUID:? ([0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}) \((\w+)\)(?: (\S.{0,300}))?", re.IGNORECASE
+)
 _BUNDLE_VERSION = re.compile(
-    r"\b(?:CFBundleVersion|CFBundleShortVersionString|version)\b\W{1,6}(\d[\w.+-]{0,40})", re.IGNORECASE
+    r"\b(?:CFBundleVersion|CFBundleShortVersionString|version)\b(?: (?:\w{2,10} )?from)?\W{1,6}(\d[\w.+-]{0,40})(?: to (\d[\w.+-]{0,40}))?",
+    re.IGNORECASE,
 )
 
 
@@ -136,6 +147,7 @@ class History:
         self._current = ""
         self._keyed = ""
         self._open_attempts: dict[str, tuple[Unit, float | None]] = {}
+        self._refused_silently: set[str] = set()
         self._conflicts: list[tuple[Unit, bool, bool]] = []
         self._coalesced: list[Unit] = []
         self._new_requests = 0
@@ -148,6 +160,7 @@ class History:
         self._sleeping = False
         self._delegate_lost: Unit | None = None
         self._delegate_dead = False
+        self._delegate_late: Unit | None = None
         self._bursts: dict[str, list[float]] = {}
         self._burst: Unit | None = None
         self._uuids: dict[tuple[str, str], dict[str, Unit]] = {}
@@ -212,13 +225,16 @@ class History:
     def _uuid(self, unit: Unit) -> None:
         for found in _LINK_UUID.finditer(unit.text):
             uuid, arch, path = found.groups()
-            name = path.rstrip("/").rsplit("/", 1)[-1]
+            path = path or f"line {unit.numbers[0]}/"  # a copy without its name
+            name = "" if path.startswith("line ") else path.rstrip("/").rsplit("/", 1)[-1]
             self._uuids.setdefault((uuid.upper(), f"{arch} {name}"), {})[path] = unit
         for found in _BUNDLE_VERSION.finditer(unit.text):
-            self._versions.add(found.group(1))
+            self._versions.update(version for version in found.groups() if version)
 
     def _sysextd(self, unit: Unit) -> None:
         text = unit.text
+        if self._open_attempts and "rror" in text and _CODE_FOUR.search(text):
+            self._refused_silently.update(self._open_attempts)
         if unit.process and unit.process not in ("sysextd",) and unit.place == "log":
             if unit.process in _ASKERS or ("xtension" in text and _ASKED.search(text)):
                 self._asked.append(unit)
@@ -297,7 +313,10 @@ class History:
         elif unit.place == "log" and _SLEEP.search(text):
             self._sleeping = True
         if found := _DELEGATE.search(text):
-            self._delegate_lost = unit if found.group(1) == "(null)" else None
+            if found.group(1) == "(null)":
+                self._delegate_lost = self._delegate_lost or unit
+            else:
+                self._delegate_back(unit)
         elif self._delegate_lost is not None and _SEND_FAILED.search(text):
             self._delegate_dead = True
         if unit.seconds is not None and _ON_DEMAND.search(text):
@@ -306,6 +325,14 @@ class History:
             del times[:-5]
             if len(times) == 5 and times[-1] - times[0] <= 1.0:
                 self._burst = unit
+
+    def _delegate_back(self, unit: Unit) -> None:
+        """The delegate interface is set again: soon, as in any change of link, or after sends had failed for long."""
+        if self._delegate_lost is not None and self._delegate_dead:
+            seconds = _seconds_between(self._delegate_lost, unit)
+            if seconds is not None and seconds >= HANDOVER:
+                self._delegate_late = self._delegate_lost
+        self._delegate_lost, self._delegate_dead = None, False
 
     def _answered(self, *, answered: bool) -> None:
         self._conflicts = [(unit, gone, answered) for unit, gone, _ in self._conflicts]
@@ -347,7 +374,9 @@ class History:
             and self._goes_on(self._wake.seconds, 60.0)
         ):
             yield Fact("no-flow-after-wake", self._wake)
-        if self._delegate_lost is not None and self._delegate_dead:
+        if self._delegate_late is not None:
+            yield Fact("delegate-interface-lost", self._delegate_late)
+        elif self._delegate_lost is not None and self._delegate_dead:
             yield Fact("delegate-interface-lost", self._delegate_lost)
         if self._burst is not None:
             yield Fact("on-demand-burst", self._burst)
@@ -384,7 +413,7 @@ class History:
     def _requests(self, *, lost: bool) -> Iterator[Fact]:
         for identifier, (unit, moment) in self._open_attempts.items():
             driver = bool(_DRIVERISH.search(identifier)) or self._driver_text
-            if driver and not lost and self._silence_tells(moment):
+            if driver and not lost and (identifier in self._refused_silently or self._silence_tells(moment)):
                 yield Fact("silent-after-realize", unit, identifier)
         for unit, gone, answered in self._conflicts:
             if gone and not answered:

@@ -8,6 +8,7 @@ comes after those that outrank it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -23,6 +24,8 @@ EXCERPT_LINES: Final = 1500
 MAX_SIGNS: Final = 5
 REFERENCE_TABLE: Final = 4
 """So many numbers of the request's error in one text are a list of them, not an event."""
+_SOURCE_LINE: Final = re.compile(r"^\W{0,6}case\b|\breturn @?\"|^\W{0,6}(?:#define|//|\|)")
+"""A line of a program or of a table, where it names an error: no event."""
 _REACH: Final = {"request": 40.0, "product": 20.0, "machine": 0.0}
 _SEVERITY: Final = {"fatal": 20.0, "degraded": 0.0, "benign": 0.0}
 _DECISIVE, _COMPLAINT, _WEAK, _SUPPORTING = 3.0, 2.0, 1.5, 1.0
@@ -144,14 +147,18 @@ def _reference_lines(catalog: Catalog, matcher: Matcher) -> frozenset[tuple[str,
     """Lines of texts that list the request's errors: they tell of no event."""
     numbers: dict[str, set[str]] = {}
     lines: dict[str, set[tuple[str, int]]] = {}
+    code: set[tuple[str, int]] = set()
     for cause in catalog.causes.values():
         for sign in cause.signs:
             if sign.match == "request-error" and (hits := matcher.hits.get(sign.key)):
                 for unit, offset in hits.first:
                     if unit.place != "log":
                         numbers.setdefault(unit.file, set()).add(sign.text)
-                        lines.setdefault(unit.file, set()).add((unit.file, unit.seen(offset).line))
-    return frozenset(
+                        seen = unit.seen(offset)
+                        lines.setdefault(unit.file, set()).add((unit.file, seen.line))
+                        if _SOURCE_LINE.search(seen.text):
+                            code.add((unit.file, seen.line))
+    return frozenset(code).union(
         line for file, several in numbers.items() if len(several) >= REFERENCE_TABLE for line in lines[file]
     )
 
