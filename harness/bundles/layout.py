@@ -44,5 +44,6 @@ def check_layout(data: Buffer, slices: Sequence[MachSlice], tell: Tell) -> None:
         if part.offset > end and not is_zero(data, end, part.offset):
             tell("unsealed-bytes", f"between {end} and slice {index} at {part.offset}")
         end = max(end, part.offset + part.size)
-    if end < len(data) and not is_zero(data, end, len(data)):
-        tell("unsealed-bytes", f"behind the last slice, which ends at {end} of {len(data)}")
+    if end < len(data):
+        empty = is_zero(data, end, len(data))
+        tell("fat-layout" if empty else "unsealed-bytes", f"the last slice ends at {end} of {len(data)}")

@@ -68,10 +68,15 @@ class MachSlice:
 
 
 def is_macho(head: bytes) -> bool:
-    """Whether a file that begins so (8 bytes) is Mach-O. A Java class file shares the fat magic; its count is larger."""
+    """Whether a file that begins so (8 bytes) is Mach-O. A Java class file shares the fat magic; its version is 45 or more."""
     if head[:4] in _THIN:
         return True
-    return len(head) >= 8 and head[:4] in (b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf") and head[4:7] == b"\0\0\0"
+    return (
+        len(head) >= 8
+        and head[:4] in (b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf")
+        and head[4:7] == b"\0\0\0"
+        and head[7] < 45
+    )
 
 
 def read_slices(data: Buffer, name: str = "the executable") -> tuple[MachSlice, ...]:

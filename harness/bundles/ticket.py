@@ -18,6 +18,7 @@ from harness.bundles.trust import Certificate, CertificateError, build_chain, re
 MAX_TICKET = 4 * 1024 * 1024
 MAX_HASHES = 100_000
 MAGIC = b"s8ch"
+_SIGNATURE = 72  # an ECDSA signature with P-256 at its longest; a shorter one is padded
 
 
 class TicketError(ValueError):
@@ -46,7 +47,9 @@ def read_ticket(data: bytes, *, verify: bool = True) -> tuple[Ticket, str]:
             raise TicketError(f"its body begins {body[:12]!r}, {count} hashes in {len(body)} bytes")
         moment = datetime.fromtimestamp(seconds, UTC)
         signature = read_node(data, end)
-        if signature.tag != SEQUENCE or len(data) - signature.stop > 8 or data[signature.stop :].strip(b"\0"):
+        area, padding = len(data) - end, len(data) - signature.stop
+        aligned = area == _SIGNATURE or (area % 4 == 0 and padding < 4)
+        if signature.tag != SEQUENCE or not aligned or data[signature.stop :].strip(b"\0"):
             raise TicketError("its signature does not end where the ticket does")
     except (struct.error, DerError, CertificateError, OverflowError, ValueError, OSError) as error:
         if isinstance(error, TicketError):

@@ -77,7 +77,7 @@ class Tree:
             if name == "":
                 return True
             following = self._resolve(name) if name is not None else None
-            if following is None:
+            if following is None or (following == name and self.entries[name].kind == "link"):
                 return False
             if following == name:
                 return True
