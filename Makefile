@@ -56,6 +56,7 @@ bench-screens: setup ## how well real screenshots are read (benchmarks/bench_scr
 
 bench-triage: setup ## how well causes are named: the table, and its floors
 	$(PYTHON_BIN) -m benchmarks.bench_triage
+	$(PYTHON_BIN) -m benchmarks.bench_triage_faults
 
 report: ## make the HTML report of the last scenarios (needs npm)
 	@scripts/report.sh $(ARTIFACTS)/allure $(ARTIFACTS)/report

@@ -30,7 +30,7 @@ PROCESSES = (
     "ReportCrash",
 )
 """Whom the request passes through: DTS asks for them in such cases, and posted sysdiagnoses show them."""
-SUBSYSTEMS = ("com.apple.sx", "com.apple.networkextension")
+SUBSYSTEMS = ("com.apple.sx", "com.apple.networkextension", "com.apple.EndpointSecurity")
 MAX_SLICE = 1 << 30
 MAX_ARCHIVE = 4 << 30
 

@@ -28,7 +28,8 @@ from harness.session.case import Case
 from harness.waiting import Deadline, wait_until
 
 LOG_PREDICATE = (
-    'subsystem == "com.apple.sx" OR subsystem == "com.apple.networkextension" OR process IN '
+    'subsystem == "com.apple.sx" OR subsystem == "com.apple.networkextension" OR '
+    'subsystem == "com.apple.EndpointSecurity" OR process IN '
     '{"sysextd", "nehelper", "nesessionmanager", "neagent", "UserNotificationCenter", "CoreServicesUIAgent", '
     '"SecurityAgent", "trustd", "amfid", "syspolicyd", "taskgated-helper", "kernelmanagerd", "launchd"}'
 )
@@ -247,6 +248,7 @@ class Mac:
                 case=self.case.folder,
                 deadline=self._after(self.settings.timeouts.evidence),
                 settings=self.settings.evidence,
+                log_subsystems=self.app.log_subsystems,
             )
             self.guest.reboot(self._after(self.settings.timeouts.reboot))
 
@@ -273,6 +275,8 @@ class Mac:
                 since=self.case.begun,
                 screen=self._screen,
                 labels=self._labels(),
+                log_subsystems=self.app.log_subsystems,
+                log_processes=self._processes(),
                 bundle_paths=[self.installed.path] if self.installed is not None else [],
                 run_output=self.machine.masked_output,
                 sysdiagnose_seconds=self.settings.timeouts.sysdiagnose,
@@ -323,6 +327,13 @@ class Mac:
             label = self.oracle.label(*self.installed.version(self.app.extension.id))
             return [label] if label is not None else []
         return []
+
+    def _processes(self) -> list[str]:
+        """What the processes of the product are called: what they log themselves is evidence, too."""
+        if self.installed is None:
+            return []
+        bundle = self.installed.bundle
+        return [bundle.executable.path.name, *(one.executable.path.name for one in bundle.extensions)]
 
     def _stop_activations(self) -> None:
         for activation in self._activations:
