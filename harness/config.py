@@ -179,9 +179,21 @@ class PreflightSettings(_Table):
     """What is judged from the files before a Mac boots."""
 
     enabled: bool = True
-    """Judge the releases before each scenario and each upgrade; an error fails the scenario with no Mac booted."""
+    """Judge the releases before each scenario and each upgrade; findings are in its result."""
+    enforce: bool = True
+    """An error fails the scenario, with no Mac booted. `--sysext-no-preflight` sets it to false: told, and gone on."""
     off: dict[str, str] = Field(default_factory=dict)
     """Rules that are switched off, each with the reason: `[preflight.off]`, `rule-id = "reason"`; `docs/rules/` lists them."""
+
+
+class HistorySettings(_Table):
+    """The database of past runs: failure rates, trends, what a release is signed off with."""
+
+    url: SecretStr = SecretStr("")
+    """`sqlite:////path/history.sqlite`, or `postgresql://user@host/name` for a team (extra `postgres`); empty for
+    `history.sqlite` below `cache`."""
+    record: bool = True
+    """Add each run to it when it ends."""
 
 
 class Settings(_Table):
@@ -207,6 +219,7 @@ class Settings(_Table):
     preflight: PreflightSettings = Field(default_factory=PreflightSettings)
     screen: ScreenSettings = Field(default_factory=ScreenSettings)
     triage: TriageSettings = Field(default_factory=TriageSettings)
+    history: HistorySettings = Field(default_factory=HistorySettings)
     known_issues: list[Path] = Field(default_factory=lambda: [Path("known_issues")])
     """Files, or folders of files, that describe failures that are known; a folder named here must exist."""
 

@@ -80,7 +80,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--sysext-no-preflight",
         action="store_true",
-        help="boot Macs also for releases whose files show that they cannot work",
+        help="go on also with releases whose files show that they cannot work; it is told all the same",
     )
     group.addoption("--sysext-quiet", action="store_true", help="no live line per step")
 
@@ -499,7 +499,7 @@ def _run(config: pytest.Config) -> Run:
         if overrides["macos"] is not None:
             overrides["macos"] = [part.strip() for part in overrides["macos"].split(",") if part.strip()]
         overrides["keep_vm"] = config.getoption("sysext_keep_vm")
-        overrides["preflight.enabled"] = False if config.getoption("sysext_no_preflight") else None
+        overrides["preflight.enforce"] = False if config.getoption("sysext_no_preflight") else None
         overrides["simulated.faults"] = config.getoption("sysext_fault")
         workerinput = getattr(config, "workerinput", {})
         folder = workerinput.get("sysext_folder")

@@ -1,7 +1,7 @@
 """The preflight of a scenario: its releases judged from their files before a Mac boots, and every upgrade before it is made.
 
 Findings are events, and in `result.json`. An error fails the scenario as the product's failure, with no Mac booted;
-`--sysext-no-preflight` (or `preflight.enabled = false`) goes on, and a rule alone is switched off in `[preflight.off]`.
+`--sysext-no-preflight` (`preflight.enforce = false`) goes on, and a rule alone is switched off in `[preflight.off]`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from harness.bundles.preflight.sources import inspected
 from harness.bundles.releases import fetch_release, oddities_of
 from harness.config import AppFile, Settings
 from harness.errors import ProductFailure
+from harness.reports.result import Cause, Sign, Why
 from harness.session.case import Case
 
 MOST_SHOWN = 6
@@ -46,7 +47,7 @@ def before_scenario(case: Case, app: AppFile, versions: tuple[str, ...]) -> None
         UsageError: A release cannot be fetched or read.
     """
     if not case.settings.preflight.enabled:
-        events.event("degraded", what="no preflight", reason="it is switched off (--sysext-no-preflight)")
+        events.event("degraded", what="no preflight", reason="preflight.enabled is false")
         return
     older: str | None = None
     for version in versions:
@@ -57,8 +58,10 @@ def before_scenario(case: Case, app: AppFile, versions: tuple[str, ...]) -> None
 def check(case: Case, app: AppFile, version: str, *, previous: str | None = None) -> Report | None:
     """Judge one release, and the upgrade to it from `previous`; each finding is told once per case.
 
+    Where errors are not to stop anything, trouble with judging stops nothing either.
+
     Returns:
-        None when the preflight is switched off.
+        None when the preflight is switched off, or could not be made and is not enforced.
 
     Raises:
         PreflightFailed: It has errors.
@@ -67,6 +70,31 @@ def check(case: Case, app: AppFile, version: str, *, previous: str | None = None
     settings = case.settings
     if not settings.preflight.enabled:
         return None
+    try:
+        report = _judged(case, app, version, previous)
+    except Exception as error:
+        if settings.preflight.enforce:
+            raise
+        events.event("degraded", what=f"no preflight of {version}", reason=f"{type(error).__name__}: {error}")
+        return None
+    if report.ok:
+        return report
+    if not settings.preflight.enforce:
+        events.event(
+            "degraded", what=f"{version} goes on", reason=f"--sysext-no-preflight, in spite of {_shown(report)}"
+        )
+        return report
+    case.why = _why(report.errors[0], more=len(report.errors) - 1)
+    raise PreflightFailed(
+        f"{app.name} {version} to pass the preflight"
+        + (f", as an upgrade from {previous}" if previous is not None else ""),
+        seen=_shown(report),
+        hint=_hint(app.path, version, previous),
+    )
+
+
+def _judged(case: Case, app: AppFile, version: str, previous: str | None) -> Report:
+    settings = case.settings
     terms = Terms(macos=(case.macos,), sip=settings.lane != "sip-off", off=settings.preflight.off)
     with events.step("preflight", release=version, **({"previous": previous} if previous else {})) as step:
         report = judge(
@@ -79,14 +107,28 @@ def check(case: Case, app: AppFile, version: str, *, previous: str | None = None
             _tell(case, finding)
         for item in report.off:
             events.event("preflight-off", rule=item.finding.rule.id, reason=item.reason, what=item.finding.what)
-        if not report.ok:
-            raise PreflightFailed(
-                f"{app.name} {version} to pass the preflight"
-                + (f", as an upgrade from {previous}" if previous is not None else ""),
-                seen=_shown(report),
-                hint=_hint(app.path, version, previous),
-            )
     return report
+
+
+def _why(finding: Finding, *, more: int) -> Why:
+    """What triage would say, known before any Mac logged it."""
+    rule = finding.rule
+    sign = Sign(file=finding.where, text=finding.what)
+    return Why(
+        verdict="failure",
+        headline=f"preflight: {rule.id}: {rule.title}" + (f" (and {more} more)" if more else ""),
+        causes=(
+            Cause(
+                code=rule.causes[0],
+                title=rule.title,
+                owner="app packaging",
+                severity="fatal",
+                signs=(sign,),
+                remedy=rule.fix,
+            ),
+        ),
+        standing="Seen in the release's files, before any Mac booted.",
+    )
 
 
 def _release(app: AppFile, version: str, cache: Path) -> Release:

@@ -40,7 +40,7 @@ def explain(case: Case, *, extension_id: str, known: KnownIssues, today: date | 
         try:
             verdict = verdict_of(case.failure)
             if verdict in _FAILURES:
-                if case.settings.triage.automatic:
+                if case.settings.triage.automatic and case.why is None:  # the preflight says why itself
                     case.why = _triaged(case, verdict, extension_id)
                 _look_up(case, verdict, known, today)
             elif verdict is Verdict.PASSED:
