@@ -156,26 +156,21 @@ def halving_runs(releases: int, rate: float, accuracy: float) -> tuple[int, int]
     while True:
         each += 1
         miss = (1 - rate) ** each
-        outcomes = [_halve(candidates, place, miss) for place in range(candidates)]
+        outcomes = [_halve(0, candidates - 1, place, miss) for place in range(candidates)]
         if sum(right for right, _ in outcomes) / candidates >= accuracy:
             return each, round(each * sum(asked for _, asked in outcomes) / candidates)
 
 
-def _halve(candidates: int, place: int, miss: float) -> tuple[float, float]:
-    """P(right) and the mean number of releases asked about, if candidate `place` brought the fault."""
-    low, high = 0, candidates - 1  # among these; asking `middle` tells whether it came with it or before
-    right = 1.0
-    asked = 0.0
-    while low < high:
-        middle = (low + high) // 2
-        asked += right  # after a miss the search goes on among the wrong ones: counted below
-        if place <= middle:
-            asked += right * miss * math.log2(max(1, high - middle))
-            right *= 1 - miss
-            high = middle
-        else:
-            low = middle + 1
-    return right, asked
+def _halve(low: int, high: int, place: int, miss: float) -> tuple[float, float]:
+    """P(right) and the mean number of releases asked about, among candidates low..high, if `place` brought the fault."""
+    if low == high:
+        return float(place == low), 0.0
+    middle = (low + high) // 2  # asking it tells whether the fault came with it or before
+    after, asked_after = _halve(middle + 1, high, place, miss)
+    if place > middle:
+        return after, 1 + asked_after
+    until, asked_until = _halve(low, middle, place, miss)
+    return (1 - miss) * until + miss * after, 1 + (1 - miss) * asked_until + miss * asked_after
 
 
 def _entropy(rates: _Array) -> _Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,8 +53,12 @@ class Run:
 
         name = slug([scenario[:90], f"macos{macos}"] + ([f"attempt{attempt}"] if attempt > 1 else []))
         folder = CaseFolder(claim(self.folder / name))
+        started = datetime.now(UTC)
         log = events.EventLog(
             folder.events_path,
+            started=started.isoformat(timespec="milliseconds"),
+            case=f"{self.folder.name}/{folder.path.name}",
+            host=platform.node(),
             scenario=scenario,
             nodeid=nodeid,
             macos=macos,
@@ -79,6 +84,7 @@ class Run:
             log=log,
             artifacts=self.settings.artifacts,
             failed_before=failed_before,
+            started=started,
         )
 
 
