@@ -31,6 +31,14 @@ _PAGE_KEYS = ("window", "layout", "language", "macos", "extend", "buttons", "kin
 _BUTTON_KEYS = ("role", "texts", "partner", "advise")
 
 
+_ENDS = "()[]{}|（）【】"
+"""What the round ends of a button are read as."""
+
+
+def _within(text: str) -> str:
+    return text.strip().strip(_ENDS)
+
+
 @dataclass(frozen=True)
 class ButtonSpec:
     """A button of a page. `partner`: the role that must be in sight too before this one may be advised."""
@@ -42,7 +50,7 @@ class ButtonSpec:
 
     def matches(self, text: str) -> bool:
         """Whether a whole line of text is this button."""
-        return any(alike(text, wanted) for wanted in self.texts)
+        return any(alike(_within(text), wanted) for wanted in self.texts)
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Page:
         marks: Of "blocked": texts that tell it from others where no lock is in sight.
         rows: Of "sheet" and "rows": the small text below the name of an extension.
         fields: Of dialogs: the placeholder in the password field.
-        kinds: Of "rows": per kind of extension the name of its row.
+        kinds: Of "rows": per kind of extension the names that its row may have.
     """
 
     window: str
@@ -79,7 +87,7 @@ class Page:
     buttons: tuple[ButtonSpec, ...] = ()
     rows: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
-    kinds: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,11 +109,11 @@ class Catalog:
 
     def forbidden(self, text: str) -> bool:
         """Whether a button text is on the deny-list."""
-        return bare(text) in self.refusals
+        return bare(_within(text)) in self.refusals
 
     def refusal(self, text: str) -> str | None:
         """The role of a text on the deny-list, None for others."""
-        return self.refusals.get(bare(text))
+        return self.refusals.get(bare(_within(text)))
 
 
 @cache
@@ -192,7 +200,8 @@ def _merged(known: Page, more: Page) -> Page:
         else:
             buttons[index] = replace(buttons[index], texts=(*buttons[index].texts, *spec.texts))
     texts: dict[str, Any] = {key: (*getattr(known, key), *getattr(more, key)) for key in ("macos", *_TEXTS)}
-    return replace(known, **texts, buttons=tuple(buttons), kinds={**known.kinds, **more.kinds})
+    kinds = {key: (*known.kinds.get(key, ()), *more.kinds.get(key, ())) for key in {**known.kinds, **more.kinds}}
+    return replace(known, **texts, buttons=tuple(buttons), kinds=kinds)
 
 
 def _check(pages: Sequence[Page], refusals: Mapping[str, str], name: str) -> None:
@@ -242,9 +251,13 @@ def _page(entry: dict[str, Any], language: str) -> Page:
         if advise and layout == "dialog" and not partner:
             raise ValueError(f"buttons: an advised button of a dialog needs a partner: {texts}")
         buttons.append(ButtonSpec(str(role), tuple(texts), str(partner), advise))
-    kinds = entry.get("kinds", {})
-    if not isinstance(kinds, dict) or not all(isinstance(value, str) and value for value in kinds.values()):
+    table = entry.get("kinds", {})
+    if not isinstance(table, dict):
         raise TypeError("kinds: a table of texts is wanted")
+    kinds = {str(key): [value] if isinstance(value, str) else value for key, value in table.items()}
+    for key in kinds:
+        if not _texts(kinds, key):
+            raise TypeError(f"kinds: {key}: a text is wanted, or several")
 
     def phrases(key: str) -> tuple[Phrase, ...]:
         try:
@@ -267,7 +280,7 @@ def _page(entry: dict[str, Any], language: str) -> Page:
         buttons=tuple(buttons),
         rows=tuple(_texts(entry, "rows")),
         fields=tuple(_texts(entry, "fields")),
-        kinds={str(key): str(value) for key, value in kinds.items()},
+        kinds={key: tuple(value) for key, value in kinds.items()},
     )
 
 

@@ -288,27 +288,32 @@ def see_rows(
     marked = any(squash(line.text) == squash(phrase.text) for line in lines for phrase in page.bodies)
     if not marked:
         return None
-    texts = [line.box for line in lines if len(line.text) > 2]
-    kinds = {text for key, text in page.kinds.items() if kind is None or key == kind}
+    written = [line.box for line in lines if len(line.text) > 2]
+    kinds = {text for key, texts in page.kinds.items() if kind is None or key == kind for text in texts}
+    all_kinds = {text for texts in page.kinds.values() for text in texts}
     below_names = {squash(text) for text in page.rows}
+    own_kinds = {squash(text) for text in all_kinds}
     by_kind: list[Button] = []
     by_app: list[Button] = []
     buttons: list[Button] = []
     for line in lines:
         # Which of the two a line is differs by a single letter in English: "Driver Extension", "Driver Extensions".
-        if squash(line.text) in below_names:
-            name = _above(line, lines)
-            button = _info(frame, name.box.union(line.box), name, line.box.height, region, texts) if name else None
-            if button is not None and is_app(button.text, wanted):
-                by_app.append(button)
-        elif _one_of(line.text, page.kinds.values()):
-            button = _info(frame, line.box, line, line.box.height, region, texts)
-            if button is not None and _one_of(line.text, kinds):
-                by_kind.append(button)
-        else:
-            continue
-        if button is not None:
-            buttons.append(button)
+        # Other languages have one word for both: there the (i) button is level with the row that it belongs to.
+        of_app = of_kind = None
+        if squash(line.text) in below_names and (name := _above(line, lines)) is not None:
+            of_app = _info(frame, name.box.union(line.box), name, line.box.height, region, written)
+            off_app = _off_level(of_app, name.box.union(line.box))
+        if _one_of(line.text, all_kinds) and (of_app is None or squash(line.text) in own_kinds):
+            below = next((other for other in lines if _above(other, lines) is line), None)
+            of_kind = _info(frame, line.box, line, line.box.height, region, written)
+            off_kind = min(_off_level(of_kind, line.box.union(other.box)) for other in (line, below or line))
+        if of_app is not None and of_kind is not None:
+            of_app, of_kind = (of_app, None) if off_app < off_kind else (None, of_kind)
+        if of_app is not None and is_app(of_app.text, wanted):
+            by_app.append(of_app)
+        if of_kind is not None and _one_of(line.text, kinds):
+            by_kind.append(of_kind)
+        buttons += [button for button in (of_app, of_kind) if button is not None]
     if not titled and not buttons:  # where its title is cut off, the page is known by a row with its (i) button
         return None
     choices = by_kind or by_app
@@ -333,6 +338,11 @@ def see_rows(
 
 def _one_of(text: str, wanted: Collection[str]) -> bool:
     return any(alike(text, one) for one in wanted)
+
+
+def _off_level(button: Button | None, row: Box) -> int:
+    """How far a button's middle is above or below its row's."""
+    return abs(button.box.centre[1] - row.centre[1]) if button is not None else 0
 
 
 def _info(frame: Frame, row: Box, name: TextLine, height: int, region: Box, texts: Sequence[Box]) -> Button | None:
