@@ -158,6 +158,8 @@ def _slice(data: Buffer, offset: int, size: int, name: str) -> MachSlice:
             platform, min_os, sdk = "macos", _version(minimum), _version(built)
         elif command == _SIGNATURE and width >= 16:
             where, long = struct.unpack(order + "II", part[at + 8 : at + 16])
+            if signature is not None:
+                raise _bad(name, "two code signatures: nobody could say which one counts")
             if where + long > size:
                 raise _bad(name, f"the code signature lies at {where}–{where + long} of {size} bytes")
             signature = (where, long)

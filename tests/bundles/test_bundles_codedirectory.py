@@ -238,6 +238,35 @@ def test_every_byte_of_a_fat_header_matters(app_0115: Path) -> None:
             assert told, f"byte {at} with {bit:#x}"
 
 
+def test_wide_fat_files_and_two_signatures(app_0115: Path) -> None:
+    data = (app_0115 / "Contents/MacOS/Mitmproxy Redirector").read_bytes()
+    parts = [data[part.offset : part.offset + part.size] for part in read_slices(data)]
+    table, body, at = b"", b"", 0x4000
+    for part, cpu, sub in zip(parts, (0x01000007, 0x0100000C), (3, 0), strict=True):
+        table += struct.pack(">iiQQII", cpu, sub, at, len(part), 14, 0)
+        padded = part + bytes(-len(part) % 0x4000 if part is parts[0] else 0)
+        body, at = body + padded, at + len(padded)
+    whole = (struct.pack(">II", 0xCAFEBABF, 2) + table).ljust(0x4000, b"\0") + body
+    told: TOLD = []
+    found = read_slices(whole)
+    check_layout(whole, found, lambda code, what: told.append((code, what)))
+    cdhashes = [check_slice(whole, part, NOTHING, lambda *_: None).cdhash for part in found]
+    assert told == []
+    assert cdhashes == ["6d62ff36bb1e53278a6ea276178a33ea0504615e", "e00b8d1c973e18f88abbfcbb86abf8a3af62aa11"]
+    check_layout(whole + b"\0", found, lambda code, what: told.append((code, what)))
+    check_layout(whole[:0x2000] + b"?" + whole[0x2001:], found, lambda code, what: told.append((code, what)))
+    assert [code for code, _ in told] == ["fat-layout", "unsealed-bytes"]
+
+    twice = bytearray(parts[1])
+    count, length = struct.unpack("<II", twice[16:24])
+    command = struct.pack("<IIII", 0x1D, 16, 0, 16)
+    twice[16:24] = struct.pack("<II", count + 1, length + 16)
+    twice[32 + length : 48 + length] = command
+    with pytest.raises(BundleError) as raised:
+        read_slices(bytes(twice))
+    assert "two code signatures" in raised.value.seen
+
+
 def test_a_tool_carries_its_own_info_plist() -> None:
     """Section __TEXT,__info_plist: sealed in the slot that a bundle's Info.plist has."""
     plist = plistlib.dumps({"CFBundleIdentifier": "org.example"})
