@@ -20,6 +20,8 @@ from harness.triage.matching import Unit
 
 SERIES: Final = 4
 """So many reports of one process are a series."""
+EX_CONFIG: Final = 78
+"""sysexits.h: something in the job's configuration is wrong."""
 _REPORT_NAME = re.compile(r"(?<![\w.-])([A-Za-z][\w .-]{0,120}?)[-_]\d{4}-\d\d-\d\d-\d{4,6}\S{0,60}?\.(?:ips|crash)\b")
 _EXTENSION_PATH = re.compile(r"\.systemextension\b|\.dext\b|/Library/SystemExtensions/", re.IGNORECASE)
 _EXTENSION_ID = re.compile(
@@ -45,6 +47,10 @@ _MDM = re.compile(
     re.IGNORECASE,
 )
 _MDM_EXIT = re.compile(r"last exit code = (?:\(never exited\)|[1-9])", re.IGNORECASE)
+_LIST_ROW = re.compile(r"(?:^|\n)- (-?\d{1,5}) ([A-Za-z0-9][\w.-]{3,200})$")
+"""A line of `launchctl list` of a job without a process: how it ended, and its label."""
+_JOB_OF_EXTENSION = re.compile(r"^(?:[A-Z0-9]{10}|NetworkExtension|CMIOExtension)\.")
+_CRASHES: Final = frozenset({-4, -5, -6, -8, -10, -11})
 _SAVED = re.compile(
     r"Saved (?:crash|IPS) report for (?P<saved>\S.{0,80}?)\[\d+\]|Process:? (?P<process>\S.{0,60}?) ?\[\d+\] crashed"
     r"|Formulating fatal 309 report for corpse\[\d+\] (?P<corpse>\S{1,120})",
@@ -61,6 +67,7 @@ class TextFacts:
         self._mdm: Unit | None = None
         self._names: dict[str, tuple[int, Unit]] = {}
         self._saved: list[tuple[str, Unit]] = []
+        self._jobs: list[tuple[str, str, Unit]] = []
         self._counted: set[tuple[str, int, str]] = set()
 
     def feed(self, unit: Unit) -> None:
@@ -74,6 +81,8 @@ class TextFacts:
                 self._network = unit
             if "mdmclient" in text and (mdm := _MDM.search(text)) and not _MDM_EXIT.search(text, mdm.start()):
                 self._mdm = unit
+        if text[:2] == "- " and unit.place != "log" and len(self._jobs) < 1000 and (row := _LIST_ROW.search(text)):
+            self._ended(int(row.group(1)), row.group(2), unit)
         if ".ips" in text or ".crash" in text:
             for name in _REPORT_NAME.finditer(text):
                 key = (unit.file, unit.numbers[0], name.group())
@@ -90,8 +99,23 @@ class TextFacts:
         ):
             self._saved.append((saved["saved"] or saved["process"] or saved["corpse"], unit))
 
+    def _ended(self, status: int, label: str, unit: Unit) -> None:
+        """A job of `launchctl list` that has ended with `status`: the exit code, or the negative number of a signal."""
+        if unit.repeats or label.startswith(("com.apple.", "application.")):
+            return
+        if status == EX_CONFIG:
+            self._jobs.append(("job-configuration", label, unit))
+        elif status in _CRASHES:
+            self._jobs.append(("job-crashed", label, unit))
+        elif status == -9:
+            self._jobs.append(("job-killed", label, unit))
+
     def facts(self, history: History) -> Iterator[Fact]:
         """Everything that follows."""
+        for name, label, unit in self._jobs:
+            known = any(identifier and identifier in label for identifier in history.identifiers)
+            if name == "job-configuration" or known or _JOB_OF_EXTENSION.search(label) or _EXTENSION_ID.search(label):
+                yield Fact(name, unit, label)
         if self._panic is not None:
             if self._network is not None:
                 yield Fact("panic-network", self._panic)

@@ -28,6 +28,12 @@ MAX_HITS: Final = 4
 MAX_DOCUMENT_LINES: Final = 4000
 
 
+_CHANGES: Final = re.compile(
+    r"^\W{0,6}(?:Fixed|Improved|Changed|Resolved)(?::| (?:an?|the|some|issues?|bugs?|crash\w*)\b)", re.IGNORECASE
+)
+"""A line of a list of changes: it names troubles that are over."""
+
+
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
     """One text to look at: a log message, a line of a post, a paragraph, a line of a document.
 
@@ -213,6 +219,8 @@ class Matcher:
     def _hit(self, sign: Sign, unit: Unit, offset: int) -> None:
         if unit.place == "text":  # a paragraph repeats the lines it is made of
             seen = unit.seen(offset)
+            if _CHANGES.search(seen.text):
+                return
             place = (sign.key, seen.file, seen.line)
             if place in self._seen_lines:
                 return

@@ -195,11 +195,16 @@ def _score(item: Evidence, proven: list[Evidence], history: History) -> None:
     if cause.foreign and others and not item.ours:
         item.score -= 30
         item.why.append(f"may be another product's process, and {others[0].cause.id} explains the request")
-    above = [other for other in proven if cause.id in other.cause.outranks and other is not item]
+    above = [other for other in proven if other is not item and _outranks(other, item)]
     if above:
         item.score -= 60
         item.why.append(f"a consequence of {', '.join(other.cause.id for other in above)}")
     item.why.append(f"{cause.severity}, explains the {cause.reach}")
+
+
+def _outranks(one: Evidence, other: Evidence) -> bool:
+    """Whether `other` is only a consequence of `one`: not where `one` is itself no more than likely, and `other` certain."""
+    return other.cause.id in one.cause.outranks and (one.proven or not other.proven)
 
 
 def _names(extension: str, hits: Hits) -> bool:
@@ -216,7 +221,7 @@ def _after_what_outranks_them(ordered: list[Evidence]) -> list[Evidence]:
     while waiting:
         codes = {item.cause.id: item for item in waiting}
         for item in waiting:
-            if not any(item.cause.id in other.cause.outranks for code, other in codes.items() if code != item.cause.id):
+            if not any(_outranks(other, item) for code, other in codes.items() if code != item.cause.id):
                 result.append(item)
                 waiting.remove(item)
                 break
