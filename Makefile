@@ -15,6 +15,8 @@ SCENARIO_TIMEOUT ?= $(if $(filter simulated,$(SYSEXT_PROVIDER)),600,7200)
 
 # How many workers is make's business, not a setting of the harness.
 unexport SYSEXT_WORKERS
+# Set in many containers: each of the many processes of a run would compile the harness anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test-setup scenarios test check bench bench-screens bench-triage report clean

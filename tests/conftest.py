@@ -1,7 +1,19 @@
-"""For all tests: what a shell that starts them in the background leaves behind is undone."""
+"""For all tests: what the shell or container that starts them has set and the tests should not depend on is undone."""
 
+import os
 import signal
+import sys
+
+from hypothesis import HealthCheck, settings
 
 # `pytest … &` in a script: SIGINT comes ignored and would stay so in every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Set in many containers: each of the hundreds of processes that the tests start would compile the harness anew.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    sys.dont_write_bytecode = False
+
+# How long an example takes says how busy the machine is. (Hypothesis does without its 200 ms where CI is set, only there.)
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")

@@ -83,6 +83,7 @@ class House:
             "SYSEXT_SIMULATED__HOME": str(self.folder / "tart"),
             "SYSEXT_ARTIFACTS": str(self.folder / "artifacts"),
             "SYSEXT_CACHE": str(self._cache()),
+            "PYTEST_XDIST_WORKER_COUNT": "2",  # for the reader of screens: others want the cores, too
         }
 
     def _cache(self) -> Path:
@@ -96,7 +97,7 @@ class House:
 
     def command(self, *arguments: str, macos: str = "15") -> list[str]:
         return [
-            sys.executable, "-m", "pytest", str(ROOT / "scenarios"), "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout", "240",
+            sys.executable, "-m", "pytest", str(ROOT / "scenarios"), "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest", "--timeout", "240",
             "--sysext-app", str(APP), "--sysext-macos", macos, "--sysext-quiet", *arguments,
         ]  # fmt: skip
 
@@ -217,6 +218,7 @@ def start(house: House) -> Callable[..., subprocess.Popen[bytes]]:
             house.command(*arguments),
             env=house.environment,
             cwd=ROOT,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

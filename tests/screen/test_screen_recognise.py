@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.screen import Box, Frame, RapidReader, Sighting, TextLine, recognise
+from harness.screen import Box, Frame, RapidReader, Sighting, TextLine, ocr, recognise
 from harness.screen.widgets import find_info, find_switch
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
@@ -263,6 +263,18 @@ def test_a_wrong_pick_from_a_full_frame_is_not_made(reader: RapidReader) -> None
     assert seen.advice is None
 
 
+@pytest.mark.parametrize(
+    ("workers", "cores", "threads"), [("", 8, 2), ("2", 2, 1), ("4", 2, 1), ("2", 8, 2), ("x", 1, 1)]
+)
+def test_the_reader_leaves_cores_to_the_other_workers(
+    workers: str, cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", workers)
+    monkeypatch.setattr(ocr, "_THREADS", 2)  # the reader of these tests has set it to 1
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert ocr._threads() == threads
+
+
 def test_the_same_pixels_are_read_once(reader: RapidReader, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(3).integers(0, 255, (40, 40, 3), np.uint8)
     ran: list[int] = []
@@ -287,19 +299,23 @@ def _bench() -> Path:
 
 
 def test_real_screenshots(reader: RapidReader, tmp_path: Path) -> None:
+    """One real picture of each kind of window; `make bench-screens` reads them all."""
     folder = _bench()
-    said = []
-    names = {}
+    rows: dict[str, dict[str, str]] = {}
     for text in (folder / "dev" / "index.jsonl").read_text().splitlines():
         row = json.loads(text)
+        rows.setdefault(row["window"], row)
+    index = tmp_path / "index.jsonl"
+    index.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
+    said = []
+    for row in rows.values():
         pixels = np.asarray(Image.open(folder / "dev" / row["file"]).convert("RGB"))
         seen = recognise(Frame(pixels, 0, 0.0), reader)
         said.append({"input": row["file"], **seen.as_dict()})
-        names[row["file"]] = (seen.app_name, row["app_name"], row)
     file = tmp_path / "said.json"
     file.write_text(json.dumps(said))
     scored = subprocess.run(
-        [sys.executable, str(folder / "score.py"), str(folder / "dev" / "index.jsonl"), str(file)],
+        [sys.executable, str(folder / "score.py"), str(index), str(file)],
         capture_output=True,
         text=True,
         check=True,
