@@ -384,6 +384,8 @@ def as_plain(value: object) -> Any:
         return value.isoformat()
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
-    if value is None or isinstance(value, str | int | float | bool):
+    if isinstance(value, str):  # a name on disk need not be UTF-8
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if value is None or isinstance(value, int | float | bool):
         return value
     return str(value)  # a plist's UID, and whatever else comes

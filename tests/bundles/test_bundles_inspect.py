@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import plistlib
 import shutil
 from pathlib import Path
@@ -262,6 +263,8 @@ def test_the_command_tells_what_does_not_hold(copy: Path) -> None:
     data[20000] ^= 1
     (copy / SEALED[1]).write_bytes(data)
     (copy / "Contents/Resources/\x1b[31mred").write_text("x")
+    Path(os.fsdecode(bytes(copy) + b"/Contents/Resources/\xff")).write_text("x")
+    assert CliRunner().invoke(inspect, [str(copy), "--format", "json"]).exit_code == 0
     done = CliRunner().invoke(inspect, [str(copy)])
     assert done.exit_code == 0
     assert "PAGES DIFFER" in done.output
