@@ -60,7 +60,7 @@ def whole(subject: Subject) -> Iterator[Said]:
 @judges("extension-present")
 def present(subject: Subject) -> Iterator[Said]:
     """At least one."""
-    if not subject.seen.extensions:
+    if not any(posixpath.dirname(item.path) == EXTENSIONS for item in subject.seen.extensions):
         yield EXTENSIONS, "no .systemextension and no .dext is in it"
 
 
