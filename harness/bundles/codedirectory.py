@@ -224,7 +224,7 @@ def _read(data: bytes, tell: Tell) -> _Signature:
     if at != length:
         tell("signature-layout", f"the blobs end at {at}, the signature at {length}")
     if data[length:].strip(b"\0"):
-        tell("unsealed-bytes", f"behind the signature's blobs, which end at {length} of {len(data)}")
+        tell("signature-remains", f"behind the blobs, which end at {length} of {len(data)}")
     # Primary first within a rank: the sort is stable.
     found.directories.sort(key=lambda item: rank(item.basic.hash_type), reverse=True)
     return found

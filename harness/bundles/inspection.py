@@ -196,7 +196,6 @@ def _bundle(tree: Tree, path: str, kind: CodeKind) -> _Bundle | None:
             info = tree.file(f"{base}/Resources/Info.plist") if "/" not in name else None
             if info is not None and tree.entries.get(base, info).kind == "folder":
                 return _Bundle(path, kind, base, info.name, base)
-        return None
     for base, folder in ((f"{prefix}Contents", f"{prefix}Contents/MacOS"), (path, path)):
         info = tree.file(f"{base}/Info.plist" if base else "Info.plist")
         if info is None and base == path and kind == "framework":

@@ -133,7 +133,7 @@ def test_each_kind_of_damage_has_its_word() -> None:
     assert "unsealed-bytes" in dict(_checked(CODE + b"evil".ljust(16, b"\0"), _superblob((0, directory)))[1])
     assert "unsealed-bytes" in dict(_checked(CODE, _superblob((0, directory)), tail=b"evil")[1])
     assert "fat-layout" in dict(_checked(CODE, _superblob((0, directory)), tail=bytes(4))[1])
-    assert "unsealed-bytes" in dict(_checked(CODE, _superblob((0, directory)) + b"\0evil")[1])
+    assert "signature-remains" in dict(_checked(CODE, _superblob((0, directory)) + b"\0older")[1])
     assert "signature-layout" in dict(_checked(CODE, _superblob((0, directory), (77, _blob(1, b"?"))))[1])
     assert "signature-unreadable" in dict(_checked(CODE, _superblob((2, REQUIREMENTS)))[1])
     other = _directory(1, CODE, sealed, team="OTHER12345")
