@@ -28,7 +28,8 @@ from harness import events
 from harness.errors import UsageError
 from harness.triage.redaction import Masker, kind_of_key
 
-PIECE: Final = 1 << 20
+PIECE: Final = 64 << 10
+"""Bytes of text at a time: small, for what a piece has no word of need not be searched in it."""
 LONGEST_LINE: Final = 4 << 20
 """Characters; what is longer has no line ends, and is withheld from there on."""
 OVERLAP: Final = 4096
@@ -255,7 +256,7 @@ def _learn_text(source: _Readable, masker: Masker) -> None:
     before = ""
     for piece in _pieces(source):
         masker.learn(before + piece)
-        before = piece[-OVERLAP:]
+        before = (before + piece)[-OVERLAP:]
 
 
 def _learn_plist(value: Any, masker: Masker, key: str, depth: int) -> None:

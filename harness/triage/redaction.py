@@ -77,6 +77,31 @@ _KEYS: Final[Mapping[str, tuple[str, bool]]] = {
     ),
 }
 """Kind to the words before a value, and whether the value may have blanks."""
+_TRIGGERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "serial": ("serial",),
+    "udid": ("udid", "device", "hardware", "platform", "machine", "reporter", "anonymous", "chip", "ecid"),
+    "host": ("host", "computer", "machine", "device", "nodename"),
+    "ssid": ("ssid", "network"),
+    "name": ("real", "full", "gecos", "owner", "customer"),
+    "user": (
+        *(
+            "user name",
+            "username",
+            "user_name",
+            "user-name",
+            "user account",
+            "useraccount",
+            "user_account",
+            "user-account",
+        ),
+        *("console", "login", "sudo", "current", "remote", "short", "account", "record", "logname", "user=", "user ="),
+        *("user  =", "user\t="),
+    ),
+    "token": ("token", "secret", "api", "passw", "passp", "passc"),
+}
+"""In small letters: a text without any of them has nothing of that kind, and need not be searched at length."""
+_LOCAL_ENDS: Final = (".local", ".lan", ".internal", ".intranet", ".corp", ".home.arpa", ".fritz.box")
+_TOKEN_STARTS: Final = ("gh", "github_pat_", "glpat-", "xox", "AKIA", "ASIA", "sk-", "eyJ", "AIza")
 _BARE_KEY: Final = {kind: re.compile(rf"(?:{words})", re.IGNORECASE) for kind, (words, _) in _KEYS.items()}
 
 
@@ -135,6 +160,7 @@ _MODEL: Final = re.compile(
     re.IGNORECASE,
 )
 """Interfaces and models: every Mac has such."""
+_VERSION: Final = re.compile(r"(?:\b(?:version|build|ver)\W{0,4}|\bv)$", re.IGNORECASE)
 _PSEUDONYM: Final = re.compile(r"(?:name|user|host|ssid|token|word|serial|udid)-[0-9a-f]{8}", re.IGNORECASE)
 
 
@@ -187,9 +213,10 @@ class Masker:
     def learn(self, text: str) -> None:
         """Remember what stands behind telling words. Give it everything before the first `mask`."""
         text = _plain(text)
+        small = text.lower()
         for kind, pattern in _BEHIND.items():
-            if kind == "token":
-                continue  # masked where it stands: a password may be an ordinary word
+            if kind == "token" or not any(word in small for word in _TRIGGERS[kind]):
+                continue  # a token is masked where it stands: a password may be an ordinary word
             for found in pattern.finditer(text):
                 self.learn_value(kind, _value(found))
         for kind, pattern in _PLACES:
@@ -213,20 +240,27 @@ class Masker:
     def mask(self, text: str) -> str:
         """The text without them."""
         text = _plain(text)
-        text = _KEY_BLOCK.sub(lambda found: self._as("token", found.group()), text)
-        for pattern in (_BEARER, _QUERY):
-            text = pattern.sub(
-                lambda f: f.group("k") + (f.groupdict().get("g") or "") + self._as("token", f.group("v")), text
-            )
-        text = _USERINFO.sub(lambda f: f.group("k") + self._as("token", f.group("v")) + "@", text)
-        text = _TOKENS.sub(lambda found: self._as("token", found.group()), text)
-        text = _BEHIND["token"].sub(self._token_behind, text)
-        text = _EMAIL.sub(self._email, text)
+        small = text.lower()
+        if "-----begin" in small:
+            text = _KEY_BLOCK.sub(lambda found: self._as("token", found.group()), text)
+        if any(word in text for word in ("Bearer", "Basic", "Negotiate")):
+            text = _BEARER.sub(lambda f: f.group("k") + f.group("g") + self._as("token", f.group("v")), text)
+        if "=" in small and ("?" in small or "&" in small):
+            text = _QUERY.sub(lambda f: f.group("k") + self._as("token", f.group("v")), text)
+        if "@" in small:
+            text = _USERINFO.sub(lambda f: f.group("k") + self._as("token", f.group("v")) + "@", text)
+        if any(start in text for start in _TOKEN_STARTS):
+            text = _TOKENS.sub(lambda found: self._as("token", found.group()), text)
+        if any(word in small for word in _TRIGGERS["token"]):
+            text = _BEHIND["token"].sub(self._token_behind, text)
+        if "@" in small:
+            text = _EMAIL.sub(self._email, text)
         text = _MAC.sub(self._mac, text)
         text = _IPV6.sub(self._ipv6, text)
         text = _IPV4.sub(self._ipv4, text)
         text = _UDID.sub(lambda found: self._as("udid", found.group()), text)
-        text = _LOCAL.sub(self._local, text)
+        if any(end in small for end in _LOCAL_ENDS):
+            text = _LOCAL.sub(self._local, text)
         return self._mask_words(text)
 
     def mask_value(self, key: str, value: str) -> str:
@@ -318,8 +352,9 @@ class Masker:
             return found.group()
         if address in _V4:
             return found.group()  # one of ours
-        before = found.string[max(0, found.start() - 12) : found.start()].casefold()
-        if before.rstrip(" =:\"'(").endswith(("version", "build", "/", "ver")) or before.endswith(("-", "(", "v")):
+        before = found.string[max(0, found.start() - 16) : found.start()]
+        after = found.string[found.end() : found.end() + 2]
+        if _VERSION.search(before) or (before.endswith("(") and re.match(r"/\d", after)):
             return found.group()  # a version of four numbers: 'Version 1.2.3.4', '(1.2.3.4/5)'
         return self._as("ipv4", str(address))
 

@@ -292,6 +292,13 @@ def test_a_map_is_read_back_and_a_bad_one_refused(tmp_path: Path) -> None:
         load_map(tmp_path / "bad")
 
 
+@pytest.mark.parametrize(
+    "text", ["(203.0.113.77)", "tcp/203.0.113.77:443", "https://203.0.113.77/", "host-203.0.113.77"]
+)
+def test_an_address_is_no_version(text: str) -> None:
+    assert "203.0.113.77" not in Masker().mask(text)
+
+
 @given(st.text(max_size=200))
 @settings(max_examples=60)
 def test_masking_twice_is_masking_once(text: str) -> None:
