@@ -35,6 +35,7 @@ _PROBLEMS = {
     },
     "developer-signature": {"unsigned", "adhoc", "cms-untrusted", "cms-expired"},
     "secure-timestamp": {"timestamp-missing", "timestamp-wrong"},
+    "signature-clean": {"signature-remains"},
     "ticket-genuine": {"ticket-unreadable", "ticket-unverified"},
 }
 
@@ -49,6 +50,12 @@ def _of(subject: Subject, rule: str) -> Iterator[Said]:
 def intact(subject: Subject) -> Iterator[Said]:
     """Hashes of code and of what is sealed, and the signature over them."""
     yield from _of(subject, "signature-intact")
+
+
+@judges("signature-clean")
+def clean(subject: Subject) -> Iterator[Said]:
+    """What an older signature left behind."""
+    yield from _of(subject, "signature-clean")
 
 
 @judges("resources-intact")
