@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import events
-from harness.apps import health, installing, launching
+from harness.apps import health, installing, launching, staged
 from harness.apps.activation import Activation, activate
 from harness.apps.oracle import Oracle, Snapshot
-from harness.bundles.app import AppBundle
+from harness.bundles.app import AppBundle, SystemExtensionBundle
 from harness.bundles.releases import fetch_release
 from harness.config import AppFile, LaunchSpec, Settings
 from harness.errors import EnvironmentFailure, HarnessError, SysextError, UsageError, Verdict
@@ -189,17 +190,39 @@ class Mac:
         """
         installed = release or self._installed()
         try:
-            return health.expect_working(
+            found = health.expect_working(
                 self.guest,
                 self.oracle,
                 self.app,
                 version=installed.version(self.app.extension.id),
                 deadline=self._after(self.settings.timeouts.ready),
             )
-        except health.XpcBroken as error:
-            self.collect("XPC broken")
-            error.collected = True
+            staged.expect_staged(
+                self.guest, self._extension(installed), deadline=self._after(self.settings.timeouts.command)
+            )
+        except SysextError as error:
+            if error.verdict is Verdict.PRODUCT_FAILURE:
+                self._tell_staged(installed, error)
+            if isinstance(error, health.XpcBroken):
+                self.collect("XPC broken")
+                error.collected = True
             raise
+        return found
+
+    def staged_copy(self) -> staged.StagedCopy:
+        """The copy of the extension that macOS keeps and runs, fetched and compared with what was installed; also in the case
+        file as `staged-copy.json`.
+        """
+        found = staged.check_staged(
+            self.guest,
+            self._extension(self._installed()),
+            deadline=self._after(self.settings.timeouts.install),
+            files=True,
+        )
+        self.case.folder.path.joinpath("staged-copy.json").write_text(
+            json.dumps(found.as_dict(), indent=1), encoding="utf-8"
+        )
+        return found
 
     def expect_relaunched(self, before: health.Health) -> health.Health:
         """Wait until launchd runs the extension again, as another process than `before`, and it works."""
@@ -308,6 +331,21 @@ class Mac:
         version = self.app.release(release).version
         if self.installed is not None and self.installed.release != version:
             preflight.check(self.case, self.app, version, previous=self.installed.release)
+
+    def _extension(self, installed: Installed) -> SystemExtensionBundle:
+        return installed.bundle.require_extension(self.app.extension.id)
+
+    def _tell_staged(self, installed: Installed, error: SysextError) -> None:
+        """A stale or damaged staged copy is named in the failure it may explain; never in that failure's way."""
+        if self.installed is None or self.installed is not installed:
+            return
+        try:
+            found = self.staged_copy()
+        except Exception as trouble:  # noqa: BLE001 - the failure itself must be heard
+            events.event("degraded", what="the staged copy could not be compared", reason=str(trouble))
+            return
+        if found.problems and not isinstance(error, staged.StagedCopyWrong):
+            error.seen += f"; the staged copy: {found.describe()}"
 
     def _installed(self) -> Installed:
         if self.installed is None:
