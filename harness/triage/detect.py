@@ -81,6 +81,8 @@ def sniff(head: bytes) -> str:
     controls = sum(sample.count(bytes([code])) for code in (*range(1, 9), *range(14, 27), *range(28, 32)))
     if controls * 10 > len(sample):
         return "binary"
+    if controls * 25 > len(sample) and sample.decode("utf-8", "replace").count("\ufffd") * 8 > len(sample):
+        return "binary"  # random bytes: a text in an old encoding has no control characters
     return _json_kind(head) or "text"
 
 

@@ -67,7 +67,8 @@ _ROW = re.compile(
     re.IGNORECASE,
 )
 _STATED = re.compile(
-    r"\bstate(?: (?:is|was|of))?\W{1,8}((?:activated|terminat\w+|realizing|staging|validating|uninstall\w+)(?:[_ ][a-z]+){0,8})\b",
+    r"(?:\bstate(?: (?:is|was|of))?\W{1,8}|<string>(?=\w+</)|\| (?=\w+ \|))"
+    r"((?:activated|terminat\w+|realizing|staging|validating|uninstall\w+)(?:[_ ][a-z]+){0,8})\b",
     re.IGNORECASE,
 )
 _VERSION = re.compile(r"\(([\w.+-]{1,60})(?:/([\w.+-]{1,60}))?\)")
