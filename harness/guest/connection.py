@@ -34,6 +34,8 @@ PACKET = 256 << 10
 CHANNELS = 9
 """Sessions at once on one connection. sshd's default `MaxSessions` is 10 (sshd_config(5)); it frees a session's place a
 moment after we have closed it, so a refusal may still come."""
+NO_REASON = "Unable to open channel."
+"""What paramiko's `open_channel` says when the guest refused and it does not know why."""
 LOST: tuple[type[Exception], ...] = (paramiko.SSHException, EOFError, OSError)
 """What paramiko raises when the way is gone."""
 
@@ -201,9 +203,9 @@ class Connection:
             ) from error
         except LOST as error:
             self._places.release()
-            raise ConnectionLost(
-                f"an SSH session on {self.name}", seen=f"{type(error).__name__}: {error}", hint=""
-            ) from error
+            # paramiko has one place for a refusal's reason: of two that come at once, the second thread finds it empty.
+            kind = SessionRefused if str(error) == NO_REASON and self._transport.is_active() else ConnectionLost
+            raise kind(f"an SSH session on {self.name}", seen=f"{type(error).__name__}: {error}", hint="") from error
         channel.exit_signal = None  # type: ignore[attr-defined]
         return channel
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import os
 import threading
 from pathlib import Path
 
+import paramiko
 import pytest
 from guest_sshd import SUDO, Proxy, Sshd, free_port, soon
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from harness import events
 from harness.errors import HarnessError, Verdict, WaitTimeout, verdict_of
 from harness.guest import CommandFailed, CommandTimeout, ConnectionLost, HostKeyChanged, LoginRefused
+from harness.guest.connection import NO_REASON
 from harness.guest.quoting import command_line, quote
 from harness.waiting import Deadline, wait_until
 
@@ -188,6 +191,24 @@ def test_many_commands_share_one_connection(guest):
         thread.join(60)
     assert sorted(map(int, results)) == list(range(24))
     assert guest._serial == 1
+
+
+def test_a_refusal_whose_reason_another_thread_took_is_a_refusal(guest, monkeypatch):
+    connection = guest.living(soon())
+    refusals = [paramiko.SSHException("Unable to open channel.")]
+    open_channel = connection._transport.open_channel
+
+    def opened(*arguments, **named):
+        if refusals:
+            raise refusals.pop()
+        return open_channel(*arguments, **named)
+
+    monkeypatch.setattr(connection._transport, "open_channel", opened)
+    assert guest.run(["echo", "there"]).text == "there\n"
+    assert refusals == []
+    assert guest._serial == 1
+    source = inspect.getsource(paramiko.Transport.open_channel)
+    assert NO_REASON in source, "paramiko words it otherwise now"
 
 
 class TestSudo:
