@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness.errors import HarnessError
 from harness.events import SECRETS
 from harness.evidence import CaseFolder, Collection, Item, Manifest, safe_name
-from harness.evidence.logs import predicate
+from harness.evidence.logs import SUBSYSTEMS, predicate
 
 
 @given(st.text(max_size=300))
@@ -50,17 +50,9 @@ def test_a_name_cannot_end_its_string_in_the_predicate(name):
             predicate([name], [])
         return
     text = predicate([name], [])
-    start = (
-        text.index('networkextension" OR subsystem == "') + len('networkextension" OR subsystem == "')
-        if name
-        not in (
-            "com.apple.sx",
-            "com.apple.networkextension",
-        )
-        else None
-    )
-    if start is not None:
-        at, read = start, ""
+    if name not in SUBSYSTEMS:  # it comes after those
+        before = f'{SUBSYSTEMS[-1]}" OR subsystem == "'
+        at, read = text.index(before) + len(before), ""
         while text[at] != '"':
             at += text[at] == "\\"
             read += text[at]
