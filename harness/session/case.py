@@ -112,7 +112,9 @@ class Case:
         result = self.result()
         if result.label == Verdict.PASSED and not self.settings.evidence.keep_passing and not self.collected:
             self._drop()
-        self.log.event("result", verdict=result.verdict.value, error=result.error, seconds=result.seconds)
+        self.log.event(
+            "result", verdict=result.verdict.value, error=result.error, seconds=result.seconds, cause=result.cause
+        )
         try:
             result.write(self.folder.path)
         except OSError as error:

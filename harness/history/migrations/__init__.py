@@ -1,0 +1,1 @@
+"""Steps of the database's schema, run by alembic from `harness.history.database`."""

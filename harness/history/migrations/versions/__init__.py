@@ -1,0 +1,1 @@
+"""One file a step, the newest named by `harness.history.database.HEAD`."""

@@ -1,0 +1,394 @@
+"""From case files to rows: what the history keeps of one scenario run.
+
+A row is known by what the run itself says (scenario, kind of Mac, release, start, case file), never by where its files lie now:
+the same run gives the same row, whether it comes from `result.json`, from `run.jsonl`, or from both, on whatever host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.errors import UsageError, Verdict
+from harness.reports.result import RESULT_NAME, CaseResult
+
+STREAM_NAME = "run.jsonl"
+_MOST_LINE = 16 * 1024 * 1024
+_MOST_STREAM = 1024 * 1024 * 1024
+_MOST_TEXT = 300
+_MOST_FOLDERS = 200_000
+_HEX = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One attempt of one scenario, as the history keeps it.
+
+    Attributes:
+        started: UTC.
+        seconds: Wall time.
+        cause: The code that triage put first; "" for none.
+        run: The run (folder) it belongs to.
+        case: The case file's name in it.
+        host: The computer that ran it; "" if its files do not say.
+        cdhash: Of the app under test, where the stream says; so is `uuid`, of its executable.
+        faults: Those injected, simulated Macs only: such runs are counted by themselves.
+    """
+
+    scenario: str
+    nodeid: str = ""
+    macos: str
+    release: str
+    image: str
+    lane: str
+    provider: str
+    simulated: bool
+    faults: str = ""
+    verdict: Verdict
+    cause: str = ""
+    seconds: float
+    started: datetime
+    attempt: int = 1
+    flaky: bool = False
+    host: str = ""
+    run: str = ""
+    case: str = ""
+    cdhash: str = ""
+    uuid: str = ""
+    known_issue: str = ""
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        """Texts are cut, and freed of what no database keeps.
+
+        Raises:
+            UsageError: A number that no run can have.
+        """
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if type(value) is str:
+                clean = value[:_MOST_TEXT].replace("\0", "").encode("utf-8", errors="replace").decode("utf-8")
+                object.__setattr__(self, one.name, clean)
+        if not 0 <= self.seconds < 1e9 or not 1 <= self.attempt <= 1_000_000:
+            raise UsageError(
+                f"seconds and attempt of a run of {self.scenario}",
+                seen=f"{self.seconds:g} and {self.attempt}",
+                hint="the file is damaged",
+            )
+
+    @property
+    def id(self) -> str:
+        """The same for the same run, and for no other: 128 bits of a digest."""
+        return _digest(
+            [
+                *(self.scenario, self.nodeid, self.macos, self.release, self.image, self.lane, self.provider),
+                *(self.simulated, self.faults, self.started_ms, self.attempt, self.run, self.case),
+            ]
+        )
+
+    @property
+    def content(self) -> str:
+        """A digest of the outcome: the same run with another one has been altered, or judged anew."""
+        return _digest([self.verdict.value, self.cause, self.error])
+
+    @property
+    def started_ms(self) -> int:
+        """Start in milliseconds since 1970."""
+        return round(self.started.timestamp() * 1000)
+
+    @property
+    def day(self) -> int:
+        """UTC day of the start, counted from 1970."""
+        return self.started_ms // 86_400_000
+
+
+@dataclass
+class Found:
+    """What lay below the paths given.
+
+    Attributes:
+        rows: One per finished run, in the order found; a run that was met twice is there once.
+        unfinished: Streams without an end: that process was killed. They say nothing about the app.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    unfinished: list[Path] = field(default_factory=list)
+
+
+def read_paths(paths: Iterable[Path]) -> Found:
+    """Rows from case files, folders of them (however deep), `run.jsonl` and `result.json` files.
+
+    Raises:
+        UsageError: A path that is missing, holds no run or cannot be read; names file and line.
+    """
+    found = Found()
+    seen: set[str] = set()
+    for path in paths:
+        before = len(found.rows) + len(found.unfinished)
+        if path.is_dir():
+            for case in _case_folders(path):
+                _read_case(case, found, seen)
+        elif path.name in (STREAM_NAME, RESULT_NAME):
+            _read_case(path.parent, found, seen, only=path)
+        else:
+            _read_file(path, found, seen)
+        if len(found.rows) + len(found.unfinished) == before and path.is_dir():
+            raise UsageError(
+                f"case files below {path}",
+                seen=f"no {RESULT_NAME} and no {STREAM_NAME}",
+                hint="name an artifacts folder, a case file or a file of one",
+            )
+    return found
+
+
+def row_of(result: CaseResult, *, host: str = "", cdhash: str = "", uuid: str = "") -> Row:
+    """The row of a scenario's result.
+
+    Raises:
+        UsageError: Its start is no time.
+    """
+    run, case = _names(result.case)
+    return Row(
+        scenario=result.scenario,
+        nodeid=result.nodeid,
+        macos=result.macos,
+        release=result.release,
+        image=result.image,
+        lane=result.lane,
+        provider=result.provider,
+        simulated=result.simulated,
+        faults=",".join(sorted(result.faults)),
+        verdict=result.verdict,
+        cause=result.cause,
+        seconds=float(result.seconds),
+        started=moment(result.started, origin=f"the result of {result.scenario}"),
+        attempt=result.attempt,
+        flaky=result.flaky,
+        host=host,
+        run=run,
+        case=case,
+        cdhash=cdhash,
+        uuid=uuid,
+        known_issue=result.known_issue,
+        error=result.error,
+    )
+
+
+def moment(text: str, *, origin: str) -> datetime:
+    """A time of ISO 8601, in UTC; one without a zone is UTC.
+
+    Raises:
+        UsageError: It is none.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        if time.year < 1970:
+            raise ValueError("before 1970")
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"a time in {origin}", seen=f"{text[:60]!r}: {error}", hint="the file is damaged") from error
+    return time
+
+
+def _case_folders(top: Path) -> Iterator[Path]:
+    """Folders with a result or a stream; what lies below such a one (copies kept as evidence) is not another run."""
+    for count, (here, folders, files) in enumerate(os.walk(top), 1):
+        if count > _MOST_FOLDERS:
+            raise UsageError(
+                f"at most {_MOST_FOLDERS} folders below {top}", seen="more", hint="name the folders of runs"
+            )
+        folders.sort()
+        if RESULT_NAME in files or STREAM_NAME in files:
+            folders.clear()
+            yield Path(here)
+
+
+def _read_case(folder: Path, found: Found, seen: set[str], *, only: Path | None = None) -> None:
+    """A case file: its result, and what only its stream says."""
+    result_path, stream_path = folder / RESULT_NAME, folder / STREAM_NAME
+    for path in [only] if only is not None else []:
+        if not path.is_file():
+            raise UsageError(f"a file at {path}", seen="no such file", hint="check the path")
+    streams = _read_stream(stream_path) if stream_path.is_file() else []
+    if result_path.is_file():
+        about = streams[-1] if streams else _Stream(line=1)
+        row = row_of(CaseResult.read(result_path), host=about.host, cdhash=about.cdhash, uuid=about.uuid)
+        _keep(row, found, seen)
+        streams = streams[:-1]
+    _keep_streams(streams, stream_path, found, seen)
+
+
+def _read_file(path: Path, found: Found, seen: set[str]) -> None:
+    """A file of another name: its beginning says which of the two it is."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4096).lstrip()
+    except OSError as error:
+        raise UsageError(f"a readable file at {path}", seen=str(error), hint="check the path") from error
+    first = start.split(b"\n", 1)[0].strip()
+    if first.startswith(b"{") and b'"type"' in first:
+        _keep_streams(_read_stream(path), path, found, seen)
+    else:
+        _keep(row_of(CaseResult.read(path)), found, seen)
+
+
+def _keep_streams(streams: Iterable[_Stream], path: Path, found: Found, seen: set[str]) -> None:
+    for stream in streams:
+        row = stream.row(path)
+        if row is None:
+            found.unfinished.append(path)
+        else:
+            _keep(row, found, seen)
+
+
+def _keep(row: Row, found: Found, seen: set[str]) -> None:
+    if row.id not in seen:
+        seen.add(row.id)
+        found.rows.append(row)
+
+
+class _Record(msgspec.Struct):
+    """Of a line of the stream only what is of use here."""
+
+    type: str
+    name: str = ""
+    time: str = ""
+    attributes: dict[str, Any] = {}  # msgspec copies it
+
+
+_DECODER = msgspec.json.Decoder(_Record)
+
+
+@dataclass
+class _Stream:
+    """One run's part of a stream file, from its header on."""
+
+    line: int
+    header: dict[str, Any] = field(default_factory=dict)
+    time: str = ""
+    result: dict[str, Any] | None = None
+    cdhash: str = ""
+    uuid: str = ""
+
+    @property
+    def host(self) -> str:
+        return str(self.header.get("host", ""))
+
+    def note(self, record: _Record) -> None:
+        attributes = record.attributes
+        if record.type == "event" and record.name == "result":
+            self.result = attributes
+        for key, pattern in (("cdhash", _HEX), ("uuid", _UUID)):
+            if record.name == "app build" and pattern.fullmatch(str(attributes.get(key, ""))):
+                setattr(self, key, str(attributes[key]).lower())
+
+    def row(self, path: Path) -> Row | None:
+        """None if it has no end."""
+        if self.result is None:
+            return None
+        origin = f"{path}:{self.line}"
+        texts: dict[str, str] = {}
+        for key in ("scenario", "nodeid", "macos", "release", "image", "lane", "provider"):
+            value = self.header.get(key)
+            if not isinstance(value, str):
+                raise UsageError(f"'{key}' in the header at {origin}", seen=repr(value)[:60], hint="not a run's stream")
+            texts[key] = value
+        simulated, attempt = self.header.get("simulated"), self.header.get("attempt", 1)
+        seconds = self.result.get("seconds", 0.0)
+        if not isinstance(simulated, bool) or not isinstance(attempt, int) or not isinstance(seconds, int | float):
+            raise UsageError(
+                f"whole facts of a run at {origin}", seen="simulated, attempt or seconds is of another kind"
+            )
+        try:
+            verdict = Verdict(str(self.result.get("verdict")))
+        except ValueError as error:
+            raise UsageError(f"a verdict of the run at {origin}", seen=str(error), hint="not a run's stream") from error
+        run, case = _names(str(self.header.get("case") or path.absolute().parent))
+        settings = self.header.get("settings")
+        faults = settings.get("simulated", {}).get("faults", []) if simulated and isinstance(settings, dict) else []
+        return Row(
+            **texts,
+            simulated=simulated,
+            faults=",".join(sorted(str(fault) for fault in faults)) if isinstance(faults, list) else "",
+            verdict=verdict,
+            cause=str(self.result.get("cause", "")),
+            seconds=float(seconds),
+            started=moment(str(self.header.get("started") or self.time), origin=origin),
+            attempt=attempt,
+            flaky=attempt > 1 and verdict is Verdict.PASSED,
+            host=self.host,
+            run=run,
+            case=case,
+            cdhash=self.cdhash,
+            uuid=self.uuid,
+            error=str(self.result.get("error", "")),
+        )
+
+
+def _read_stream(path: Path) -> list[_Stream]:
+    """The runs of a stream file. A torn last line, of a killed process, ends it; any other bad line is an error."""
+    streams: list[_Stream] = []
+    try:
+        if path.stat().st_size > _MOST_STREAM:
+            raise UsageError(f"a run's stream at {path}", seen="more than 1 GiB", hint="not one of ours")
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(_MOST_LINE):
+                number += 1
+                if not line.strip():
+                    continue
+                try:
+                    record = _decoded(line)
+                except (ValueError, RecursionError) as error:
+                    if not line.endswith(b"\n") and len(line) < _MOST_LINE:
+                        break
+                    raise UsageError(
+                        f"a JSON record at {path}:{number}", seen=str(error), hint="the file is damaged; leave it out"
+                    ) from error
+                if record.type == "header":
+                    streams.append(_Stream(number, record.attributes, record.time))
+                elif not streams:
+                    raise UsageError(
+                        f"a header at {path}:{number}", seen=f"a record of type {record.type[:30]!r}",
+                        hint="not the stream of a run, or its beginning is missing",
+                    )  # fmt: skip
+                else:
+                    streams[-1].note(record)
+    except OSError as error:
+        raise UsageError(f"a readable file at {path}", seen=str(error), hint="check the path") from error
+    if not streams:
+        raise UsageError(f"the stream of a run at {path}", seen="no header", hint="the file is empty, or damaged")
+    return streams
+
+
+def _decoded(line: bytes) -> _Record:
+    """Quickly; or, for names of a guest that are no UTF-8 (lone surrogates), as Python's reader has it.
+
+    Raises:
+        ValueError: It is no record.
+    """
+    try:
+        return _DECODER.decode(line)
+    except (msgspec.DecodeError, ValueError):
+        return msgspec.convert(json.loads(line.decode("utf-8", errors="replace")), _Record)
+
+
+def _names(case: str) -> tuple[str, str]:
+    """Run and case file, the last two parts of its path."""
+    parts = [part for part in case.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return (parts[-2] if len(parts) > 1 else "", parts[-1] if parts else "")
+
+
+def _digest(values: list[object]) -> str:
+    text = json.dumps(values, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
