@@ -110,10 +110,10 @@ def _judged(
     from harness.bundles.preflight import judge
     from harness.bundles.preflight.sources import from_app_file, opened
 
-    if not apps and app is None:
-        raise UsageError("an app to judge", seen="none", hint="name an .app or archive, or give --app-file FILE")
     if release is not None and app is None:
         raise UsageError("the app file of --release", seen="none", hint="give --app-file FILE")
+    if not apps and app is None:
+        raise UsageError("an app to judge", seen="none", hint="name an .app or archive, or give --app-file FILE")
     if apps and release is not None:
         raise UsageError("either APP or --release", seen="both", hint="leave one away")
     sources = [previous] if previous is not None and _is_source(previous, app) else []

@@ -21,9 +21,9 @@ from harness.bundles.preflight.pairs import code_changed, uuids
 from harness.bundles.preflight.rules import Upgrade
 
 _LEGEND = """\
-version: of the extension; build: its build UUIDs, per slice where they differ; app: those of the app;
-code: its cdhashes; tm team, id identifiers, en entitlements, gr app groups, ms mach service, os minimum
-macOS: = the same, x another; E errors, W warnings of the upgrade's own rules."""
+version: of the extension. build: its build UUIDs, per slice where they differ; app: the app's.
+code: the extension's cdhashes. tm team, id identifiers, en entitlements, gr app groups,
+ms mach service, os minimum macOS: = the same, x another. E errors, W warnings about the upgrade."""
 
 
 @dataclass(frozen=True)
