@@ -40,8 +40,11 @@ _PANIC_NETWORK = re.compile(
     re.IGNORECASE,
 )
 _PANICKED_EXTENSION = re.compile(
-    r"Panicked task .{0,120}?(?:network-|network ext|utun|neagent|vpn|tunnel|extension)", re.IGNORECASE
+    r"(?:Panicked task\b.{0,90}?\bpid \d+: ?|(?:BSD )?process name corresponding to current thread(?: \(\w{1,20}\))?: ?|\bTask: )"
+    r"(?=\S*[.-])\S{0,60}?(?:network-|network.?ext|utun|neagent|vpn|tunnel|extension)|Panicked task\b.{0,90}?\bpid \d+: ?neagent",
+    re.IGNORECASE,
 )
+_KEXT = re.compile(r"com\.apple\.(?!netif)[\w.]{1,120}")
 _MDM = re.compile(
     r"com\.apple\.mdmclient\.daemon(?:\.runatboot)? = \{.{0,3000}?(?:\bstate = not running|job state = exited)",
     re.IGNORECASE,
@@ -76,8 +79,7 @@ class TextFacts:
         if _PANIC.search(text):
             self._panic = self._panic or unit
         if unit.place != "log" or _PANIC.search(text):
-            found = _PANIC_NETWORK.search(text) or _PANICKED_EXTENSION.search(text)
-            if found and self._network is None:
+            if self._network is None and _networked(text):
                 self._network = unit
             if "mdmclient" in text and (mdm := _MDM.search(text)) and not _MDM_EXIT.search(text, mdm.start()):
                 self._mdm = unit
@@ -135,6 +137,11 @@ class TextFacts:
                 yield Fact("crash-host-near-activation", unit, name)
 
 
+def _networked(text: str) -> bool:
+    """Whether a panic's text speaks of the network path, lists of Apple's kernel extensions aside."""
+    return bool(_PANIC_NETWORK.search(_KEXT.sub(" ", text)) or _PANICKED_EXTENSION.search(text))
+
+
 def rows_of(document: Document, order: int) -> Iterator[Row]:
     """The rows of a listing or a database."""
     value = document.value
@@ -181,9 +188,7 @@ def _crash(
 ) -> Iterator[Fact]:
     if report.panic:
         unit = line_in(document, report.panic[:60], order, say=report.panic)
-        networked = _PANIC_NETWORK.search(fold(report.panic)) or _PANICKED_EXTENSION.search(
-            fold(document.text[:20_000])
-        )
+        networked = _networked(fold(report.panic)) or _PANICKED_EXTENSION.search(fold(document.text[:20_000]))
         yield Fact("panic-network" if networked else "panic-other", unit)
         return
     name = report.process

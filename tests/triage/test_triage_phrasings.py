@@ -136,3 +136,23 @@ def test_random_bytes_are_no_text(seed: int) -> None:
 def test_a_text_in_an_old_encoding_is_a_text() -> None:
     assert sniff("Systemerweiterung wurde blockiert: ungültig, müßig, Öl\n".encode("latin-1") * 50) == "text"
     assert sniff("システム機能拡張がブロックされました\n".encode("shift-jis") * 50) == "text"
+
+
+@pytest.mark.parametrize(
+    ("task", "more", "code"),
+    [
+        ("pid 350: watchdogd", "", "kernel-panic-other"),
+        ("pid 0: kernel_task", "Kernel Extensions in backtrace:\n   org.heron.driver(1.0)", "kernel-panic-other"),
+        ("pid 0: kernel_task", "loaded kexts:\ncom.apple.iokit.IOSkywalkFamily 1.0\n", "kernel-panic-other"),
+        ("pid 850: org.weir.mac.network-", "", "kernel-panic-network-extension"),
+        ("pid 850: org.weir.tunnel", "", "kernel-panic-network-extension"),
+    ],
+)
+def test_a_panic_is_of_the_network_by_its_task_and_not_by_lists_of_kernel_extensions(
+    task: str, more: str, code: str
+) -> None:
+    panic = (
+        "panic(cpu 4 caller 0xfffffe0011223344): Kernel data abort. at pc 0xfffffe002e414d9c, lr 0x30ae7e002e2ed61c\n"
+        f"Debugger message: panic\nPanicked task 0xfffffe27356e0e38: 373 pages, 4 threads: {task}\n{more}"
+    )
+    assert codes(triage([panic.encode()]))[:1] == [code]
