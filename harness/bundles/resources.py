@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 from harness.bundles.facts import ResourceCheck
 from harness.bundles.tree import Entry, Tree, same_name
 from harness.formats.plists import table_of, text_of
-from harness.waiting import Deadline
 
 MAX_SEALED = 200_000
 MAX_RULES = 200
@@ -130,7 +130,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 def _added(here: Mapping[str, Entry], sealed: Mapping[str, Any], rules: list[_Rule], executable: str) -> list[str]:
     added: list[str] = []
-    deadline = Deadline.after(MATCHING_TIME)
+    until = time.monotonic() + MATCHING_TIME
     skip = ""
     for name, entry in here.items():
         if skip and name.startswith(skip):
@@ -147,7 +147,7 @@ def _added(here: Mapping[str, Entry], sealed: Mapping[str, Any], rules: list[_Ru
             if folder:
                 skip = f"{name}/"
             continue
-        rule = _best(rules, name, deadline)
+        rule = _best(rules, name, until)
         if rule is None or rule.omit:
             continue
         if not folder:
@@ -158,10 +158,10 @@ def _added(here: Mapping[str, Entry], sealed: Mapping[str, Any], rules: list[_Ru
     return added
 
 
-def _best(rules: list[_Rule], name: str, deadline: Deadline) -> _Rule | None:
+def _best(rules: list[_Rule], name: str, until: float) -> _Rule | None:
     best: _Rule | None = None
     for rule in rules:
-        if deadline.expired:
+        if time.monotonic() > until:
             raise SealError(f"its rules take more than {MATCHING_TIME:.0f} s")
         if (best is None or rule.weight > best.weight) and rule.pattern.search(name):
             best = rule

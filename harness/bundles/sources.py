@@ -8,12 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from harness.bundles.archives import Kind, detect_kind, unpack
 from harness.bundles.macho import is_macho
 from harness.errors import UsageError
-from harness.waiting import Deadline
+
+if TYPE_CHECKING:
+    from harness.waiting import Deadline
 
 FETCH_SECONDS = 1800.0
 _BUNDLES = (".app", ".framework", ".xpc", ".systemextension", ".dext", ".bundle")
@@ -49,6 +51,8 @@ def opened(
         if _is_bundle(path) if path.is_dir() else _is_macho(path):
             yield path
             return
+        from harness.bundles.archives import unpack  # it needs much else
+
         into = room / "unpacked"
         into.mkdir()
         yield unpack(path, into, app_name, any_app=True)
@@ -64,7 +68,8 @@ def _obtained(source: str, sha256: str | None, room: Path, deadline: Deadline | 
                 hint="check the path; releases are pypi:NAME==VERSION or an https address with --sha256",
             )
         return path
-    from harness.bundles.releases import download, from_pypi  # they need much else
+    from harness.bundles.releases import download, from_pypi
+    from harness.waiting import Deadline
 
     deadline = deadline or Deadline.after(FETCH_SECONDS)
     if source.startswith("pypi:"):
@@ -80,7 +85,7 @@ def _obtained(source: str, sha256: str | None, room: Path, deadline: Deadline | 
 
 
 def _is_bundle(path: Path) -> bool:
-    return path.suffix in _BUNDLES or detect_kind(path) is Kind.APP
+    return path.suffix in _BUNDLES or (path / "Contents" / "Info.plist").is_file()
 
 
 def _is_macho(path: Path) -> bool:
