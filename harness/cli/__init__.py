@@ -18,6 +18,7 @@ _VERBS = {
     "faults": "harness.cli.machines:faults",
     "feedback": "harness.cli.feedback:feedback",
     "gc": "harness.cli.machines:gc",
+    "history": "harness.cli.history:history",
     "inspect": "harness.cli.inspect:inspect",
     "machines": "harness.cli.machines:machines",
     "redact": "harness.cli.redact:redact",

@@ -14,14 +14,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from harness.errors import UsageError, Verdict
-from harness.reports.result import RESULT_NAME, CaseResult
 
+RESULT_NAME = "result.json"
 STREAM_NAME = "run.jsonl"
+_SCHEMA = 1
+_MOST_RESULT = 4 * 1024 * 1024
 _MOST_LINE = 16 * 1024 * 1024
 _MOST_STREAM = 1024 * 1024 * 1024
 _MOST_TEXT = 300
@@ -112,6 +114,47 @@ class Row:
         return self.started_ms // 86_400_000
 
 
+class Outcome(Protocol):
+    """What a row is made from: `harness.reports.result.CaseResult` is one, and so is what is read from its file here."""
+
+    @property
+    def scenario(self) -> str: ...  # noqa: D102
+    @property
+    def nodeid(self) -> str: ...  # noqa: D102
+    @property
+    def macos(self) -> str: ...  # noqa: D102
+    @property
+    def release(self) -> str: ...  # noqa: D102
+    @property
+    def image(self) -> str: ...  # noqa: D102
+    @property
+    def lane(self) -> str: ...  # noqa: D102
+    @property
+    def provider(self) -> str: ...  # noqa: D102
+    @property
+    def simulated(self) -> bool: ...  # noqa: D102
+    @property
+    def faults(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def verdict(self) -> Verdict: ...  # noqa: D102
+    @property
+    def cause(self) -> str: ...  # noqa: D102
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+    @property
+    def started(self) -> str: ...  # noqa: D102
+    @property
+    def attempt(self) -> int: ...  # noqa: D102
+    @property
+    def flaky(self) -> bool: ...  # noqa: D102
+    @property
+    def known_issue(self) -> str: ...  # noqa: D102
+    @property
+    def error(self) -> str: ...  # noqa: D102
+    @property
+    def case(self) -> str: ...  # noqa: D102
+
+
 @dataclass
 class Found:
     """What lay below the paths given.
@@ -151,7 +194,7 @@ def read_paths(paths: Iterable[Path]) -> Found:
     return found
 
 
-def row_of(result: CaseResult, *, host: str = "", cdhash: str = "", uuid: str = "") -> Row:
+def row_of(result: Outcome, *, host: str = "", cdhash: str = "", uuid: str = "") -> Row:
     """The row of a scenario's result.
 
     Raises:
@@ -222,7 +265,7 @@ def _read_case(folder: Path, found: Found, seen: set[str], *, only: Path | None 
     streams = _read_stream(stream_path) if stream_path.is_file() else []
     if result_path.is_file():
         about = streams[-1] if streams else _Stream(line=1)
-        row = row_of(CaseResult.read(result_path), host=about.host, cdhash=about.cdhash, uuid=about.uuid)
+        row = row_of(_read_result(result_path), host=about.host, cdhash=about.cdhash, uuid=about.uuid)
         _keep(row, found, seen)
         streams = streams[:-1]
     _keep_streams(streams, stream_path, found, seen)
@@ -239,7 +282,7 @@ def _read_file(path: Path, found: Found, seen: set[str]) -> None:
     if first.startswith(b"{") and b'"type"' in first:
         _keep_streams(_read_stream(path), path, found, seen)
     else:
-        _keep(row_of(CaseResult.read(path)), found, seen)
+        _keep(row_of(_read_result(path)), found, seen)
 
 
 def _keep_streams(streams: Iterable[_Stream], path: Path, found: Found, seen: set[str]) -> None:
@@ -255,6 +298,72 @@ def _keep(row: Row, found: Found, seen: set[str]) -> None:
     if row.id not in seen:
         seen.add(row.id)
         found.rows.append(row)
+
+
+class _Cause(msgspec.Struct):
+    code: str = ""
+
+
+class _Why(msgspec.Struct):
+    verdict: str = ""
+    causes: list[_Cause] = []  # msgspec copies it
+
+
+class _Result(msgspec.Struct):
+    """Of `result.json` what is of use here."""
+
+    scenario: str
+    nodeid: str
+    macos: str
+    image: str
+    lane: str
+    provider: str
+    simulated: bool
+    release: str
+    verdict: Verdict
+    started: str
+    error: str = ""
+    seconds: float = 0.0
+    attempt: int = 1
+    flaky: bool = False
+    faults: tuple[str, ...] = ()
+    case: str = ""
+    why: _Why | None = None
+    known_issue: str = ""
+    schema: int = _SCHEMA
+
+    @property
+    def cause(self) -> str:
+        """As `CaseResult.cause` has it."""
+        return self.why.causes[0].code if self.why and self.why.verdict == "failure" and self.why.causes else ""
+
+
+def _read_result(path: Path) -> _Result:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_RESULT + 1)
+    except OSError as error:
+        raise UsageError(f"a scenario result at {path}", seen=str(error), hint="check the path") from error
+    if len(text) > _MOST_RESULT:
+        raise UsageError(f"a scenario result at {path}", seen="more than 4 MiB", hint="not one of ours: leave it out")
+    try:
+        try:
+            result = msgspec.json.decode(text, type=_Result)
+        except msgspec.ValidationError:
+            raise
+        except (msgspec.DecodeError, ValueError):  # lone surrogates
+            result = msgspec.convert(json.loads(text.decode("utf-8", errors="replace")), _Result)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"JSON at {path}:{error.lineno}", seen=error.msg, hint="the file is damaged") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"a scenario result at {path}", seen=str(error), hint="not one of ours, or damaged") from error
+    if result.schema > _SCHEMA:
+        raise UsageError(
+            f"a scenario result of schema {_SCHEMA} or older at {path}",
+            seen=f"schema {result.schema}",
+            hint="read it with the newer sysext-harness that wrote it",
+        )
+    return result
 
 
 class _Record(msgspec.Struct):
