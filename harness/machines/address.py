@@ -152,7 +152,7 @@ class AddressFinder:
         except WaitTimeout:
             if deadline.expired:
                 raise
-            self._haste *= 1.15
+            self._haste *= 1.3
             return None
 
     def _report(self, resolver: str, address: str) -> None:

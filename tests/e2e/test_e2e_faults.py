@@ -28,6 +28,8 @@ class Expected:
     says: str
     collected: bool = True
     approval: str = "60"
+    ready: str = "25"
+    boot: str = "12"
 
 
 PRODUCT = [
@@ -38,7 +40,7 @@ PRODUCT = [
     Expected("staging-removal-immutable", FIRST, Verdict.PRODUCT_FAILURE, "activation request", approval="30"),
     Expected("no-policy-outside-applications", FIRST, Verdict.PRODUCT_FAILURE, "extensionNotFound"),
     Expected("extension-not-found", FIRST, Verdict.PRODUCT_FAILURE, "extensionNotFound"),
-    Expected("extension-crash", FIRST, Verdict.PRODUCT_FAILURE, "launchd|to be connected"),
+    Expected("extension-crash", FIRST, Verdict.PRODUCT_FAILURE, "launchd|to be connected", ready="12"),
     Expected("xpc-endpoints-missing-after-upgrade", UPGRADE, Verdict.PRODUCT_FAILURE, "XPC broken"),
 ]
 QUICK = {
@@ -57,7 +59,11 @@ def _order(fault: str, scenario: str, **environment: str) -> Order:
     [
         pytest.param(
             item,
-            _order(item.fault, item.scenario, SYSEXT_TIMEOUTS__APPROVAL=item.approval, **QUICK),
+            _order(
+                item.fault,
+                item.scenario,
+                **{**QUICK, "SYSEXT_TIMEOUTS__APPROVAL": item.approval, "SYSEXT_TIMEOUTS__READY": item.ready},
+            ),
             id=item.fault,
         )
         for item in PRODUCT
@@ -120,7 +126,7 @@ def test_prompt_missing_is_told_apart_from_not_approvable(ran: Ran) -> None:
 
 
 ENVIRONMENT = [
-    Expected("env-hung-boot", FIRST, Verdict.ENVIRONMENT_FAILURE, "", collected=False),
+    Expected("env-hung-boot", FIRST, Verdict.ENVIRONMENT_FAILURE, "SSH", collected=False, boot="5"),
     Expected("env-keychain", FIRST, Verdict.ENVIRONMENT_FAILURE, "keychain", collected=False),
     Expected("env-vm-limit", FIRST, Verdict.ENVIRONMENT_FAILURE, "limit", collected=False),
     Expected("env-vnc-freeze:hard=1", FIRST, Verdict.ENVIRONMENT_FAILURE, "", collected=False),
@@ -132,7 +138,7 @@ ENVIRONMENT = [
 @pytest.mark.parametrize(
     ("expected", "ran"),
     [
-        pytest.param(item, _order(item.fault, item.scenario, SYSEXT_TIMEOUTS__BOOT="12", **QUICK), id=item.fault)
+        pytest.param(item, _order(item.fault, item.scenario, SYSEXT_TIMEOUTS__BOOT=item.boot, **QUICK), id=item.fault)
         for item in ENVIRONMENT
     ],
     indirect=["ran"],
