@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import APP, ROOT
+from harness.simulator.faults import known_faults
 
 FLOOR = 0.95
 FIRST = "test_first_activation_through_the_prompt"
@@ -164,6 +165,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=3, help="runs at once; they mostly wait")
     parser.add_argument("--keep", type=Path, help="keep the case files here")
     options = parser.parse_args()
+    left_out = sorted(set(known_faults()) - set(FAULTS))
+    print(f"not here (the tests of whole runs have them): {', '.join(left_out)}")
     chooser = random.Random(options.seed)
     alone = [(code,) for code in (options.only or FAULTS)]
     possible = [*itertools.combinations(PAIRABLE, 2), *((code, noise) for code in PAIRABLE for noise in NOISE)]

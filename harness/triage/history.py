@@ -122,6 +122,8 @@ class _Life:
     state_unit: Unit | None = None
     waiting: list[Unit] = field(default_factory=list)
     enabled: bool = False
+    answered: int | None = None
+    """When it stopped waiting for the user (`Unit.order`): what is asked afterwards is another question."""
 
 
 class History:
@@ -293,6 +295,8 @@ class History:
         life.state, life.state_unit = state.lower(), unit
         if life.state == "activated_waiting_for_user" and len(life.waiting) < MAX_KEPT:
             life.waiting.append(unit)
+        elif life.waiting and life.answered is None:
+            life.answered = unit.order
         if life.state == "activated_enabled":
             life.enabled = True
         version = "/".join(part for part in (short, build) if part)
@@ -426,7 +430,12 @@ class History:
             if not life.waiting or not self._new_requests or self._coalesced or prompt_seen:
                 continue
             unit = life.waiting[0]
-            after = [other for other in self._asked if 0 <= (_seconds_between(unit, other) or 0) <= PROMPT_WAIT]
+            after = [
+                other
+                for other in self._asked
+                if 0 <= (_seconds_between(unit, other) or 0) <= PROMPT_WAIT
+                and (life.answered is None or other.order < life.answered)
+            ]
             if after and prompt_seen is False:
                 yield Fact("prompt-invisible", after[-1], identifier)
             elif (

@@ -90,10 +90,11 @@ def everything(folder: Path) -> str:
     )
 
 
-@pytest.fixture
-def report(tmp_path: Path) -> tuple[Path, str]:
-    target = tmp_path / "out"
-    assert run(case_file(tmp_path / "case"), target).exit_code == 0
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    base = tmp_path_factory.mktemp("feedback")
+    target = base / "out"
+    assert run(case_file(base / "case"), target).exit_code == 0
     return target, (target / "report.md").read_text()
 
 

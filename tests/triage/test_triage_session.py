@@ -21,6 +21,7 @@ from harness.session import why
 from harness.session.case import Case
 from harness.session.run import open_run
 from harness.session.why import explain, standing
+from harness.triage import triage
 from harness.triage.bounded import triage_bounded
 from harness.triage.known_issues import KnownIssues, load_known_issues
 from harness.triage.passing import rules_from, unexpected_lines
@@ -231,6 +232,26 @@ def test_an_expectation_needs_a_reason() -> None:
         rules_from({"watch": watch, "expected": [{"cause": "x"}]})
     with pytest.raises(UsageError, match="unknown: caus"):
         rules_from({"watch": watch, "expected": [{"caus": "x", "cause": "y", "reason": "z"}]})
+
+
+def test_the_next_question_is_not_the_prompt_that_was_missing() -> None:
+    """Once the extension was approved by another way, the consent for its configuration is on the screen, and seen."""
+    states = ("staging", "validating", "activated_waiting_for_user", "activated_enabling", "activated_enabled")
+    messages = [
+        ("sysextd", f"client activation request for {EXTENSION}"),
+        ("sysextd", "initial activation decision: activateNew"),
+        *(
+            ("sysextd", f"extension TEAM {EXTENSION} (1.0/1) advancing state from {before} to {after}")
+            for before, after in zip(("realizing", *states), states, strict=False)
+        ),
+        ("UserNotificationCenter", "Received CFUserNotification request from nehelper[102]"),
+    ]
+    log = "".join(
+        line(process, message).replace("15:30:00.123456", f"15:30:{number:02d}.000000")
+        for number, (process, message) in enumerate(messages)
+    )
+    found = triage([log.encode()], extension_id=EXTENSION, prompt_seen=False)
+    assert found.causes[0].code == "approval-prompt-missing"
 
 
 @dataclass
