@@ -7,8 +7,10 @@ bodies of their own colour (a web page or a terminal that has the same words has
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.screen.catalog import ButtonSpec, Catalog, Page
 from harness.screen.frames import Box, Frame
@@ -16,11 +18,16 @@ from harness.screen.layout import Match, Paragraph, around, contains, find_any, 
 from harness.screen.looks import background, button_around, greyed
 from harness.screen.ocr import TextLine
 from harness.screen.sighting import PASSWORD, Button, Sighting
-from harness.screen.text import alike
+from harness.screen.text import alike, squash
 from harness.screen.widgets import is_default
 
 _DEEPEST = 24
 """How far below its title a dialog goes, in heights of the title's lines."""
+
+
+_NEAR = 12
+_WORDS = 12
+"""Words on the ground that a picture stands on: so near, in heights of the title's lines, and so many letters in a line."""
 
 
 def see_dialog(
@@ -162,8 +169,9 @@ def _field(page: Page, column: Sequence[TextLine], buttons: Sequence[Button]) ->
 def _in_a_document(
     frame: Frame, title: Match, column: Sequence[TextLine], buttons: Sequence[Button], lines: Sequence[TextLine]
 ) -> bool:
-    """Whether the dialog is a picture between paragraphs: one colour, and the same, on all four sides of it, text close above
-    and below, and none beside it. A real one stands over something that goes on behind it, and casts a shadow.
+    """Whether the dialog is a picture in a page or in an app's own window: one colour, and the same, on all four sides of it, and
+    either text close above and below, and none beside it, or words on that very ground. A real one stands over something that
+    goes on behind it, and casts a shadow.
     """
     end = max(button.box.y1 for button in buttons)
     own = around([*title.lines, *(line for line in column if line.box.y1 <= end)])
@@ -178,20 +186,43 @@ def _in_a_document(
     above = any(0 <= panel.y0 - box.y1 <= 6 * height for box in near)
     below = any(0 <= box.y0 - panel.y1 <= 6 * height for box in near)
     beside = any(box.y0 < panel.y1 and panel.y0 < box.y1 for box in rest)
-    if not above or not below or beside:
+    between = above and below and not beside
+    around_it = _grounds(frame, panel, height, height // 2)
+    if around_it is None or not all(_same(colour, around_it[0]) for colour in around_it[1:]):
         return False
+    if between:
+        return True
+    # No shadow: as flat a little further away.
+    further = _grounds(frame, panel, 3 * height, 2 * height)
+    if further is None or not all(_same(colour, around_it[0]) for colour in further):
+        return False
+    wide = panel.padded(_NEAR * height, frame.size)
+    for line in lines:
+        if len(squash(line.text)) >= _WORDS and wide.overlaps(line.box) and not panel.overlaps(line.box):
+            ground = background(frame, line.box)
+            if ground is not None and _same(ground, around_it[0]):
+                return True
+    return False
+
+
+def _grounds(frame: Frame, panel: Box, across: int, down: int) -> list[NDArray[Any]] | None:
+    """The colours left, right, above and below a box, so far away from it; None where the picture ends before."""
     colours = []
     for x, y in (
-        (panel.x0 - height, panel.centre[1]),
-        (panel.x1 + height, panel.centre[1]),
-        (panel.centre[0], panel.y0 - height // 2),
-        (panel.centre[0], panel.y1 + height // 2),
+        (panel.x0 - across, panel.centre[1]),
+        (panel.x1 + across, panel.centre[1]),
+        (panel.centre[0], panel.y0 - down),
+        (panel.centre[0], panel.y1 + down),
     ):
         spot = frame.crop(Box(x - 2, y - 2, x + 3, y + 3))
         if not 2 <= x < frame.size[0] - 2 or spot.size == 0:
-            return False
+            return None
         colours.append(np.median(spot.reshape(-1, 3).astype(np.int64), axis=0))
-    return all(float(np.abs(colour - colours[0]).sum()) <= 8 for colour in colours[1:])
+    return colours
+
+
+def _same(colour: NDArray[Any], other: NDArray[Any]) -> bool:
+    return float(np.abs(colour - other).sum()) <= 8
 
 
 def _panel(frame: Frame, title: Match, own: Box) -> Box | None:
