@@ -133,8 +133,45 @@ class TextFacts:
                 yield Fact("crash-sysextd", unit)
             elif name in history.identifiers or _EXTENSION_ID.search(name):
                 yield Fact("crash-extension", unit, name)
-            elif history.near_request(unit.seconds) and not name.startswith("com.apple."):
+            elif history.near_request(unit.seconds) and _related(name, history):
                 yield Fact("crash-host-near-activation", unit, name)
+
+
+_COMMON_PARTS: Final = frozenset(
+    [
+        "apple",
+        "extension",
+        "network",
+        "system",
+        "driver",
+        "daemon",
+        "agent",
+        "helper",
+        "macos",
+        "service",
+        "security",
+        "endpoint",
+        "filter",
+        "proxy",
+    ]
+)
+
+
+def _related(name: str, history: History) -> bool:
+    """Whether a process or bundle is of the product that asked: its name has a part of an extension's identifier.
+
+    Where nobody is known to have asked, any may be.
+    """
+    parts = {
+        part
+        for identifier in history.identifiers | history.requested
+        for part in identifier.lower().replace("-", ".").split(".")
+        if len(part) >= 4 and part not in _COMMON_PARTS
+    }
+    low = name.lower()
+    if low.startswith("com.apple."):
+        return False
+    return not parts or any(part in low for part in parts)
 
 
 def _networked(text: str) -> bool:
@@ -216,7 +253,7 @@ def _crash(
         ".app/" in report.path and not report.path.startswith("/System/") and not phone and ".appex/" not in report.path
     ):
         moment = report.time.astimezone(UTC).timestamp() if report.time and report.time.tzinfo else None
-        near = history.near_request(moment)
+        near = history.near_request(moment) and (_related(name, history) or _related(report.bundle_id, history))
         yield Fact("crash-host-near-activation" if near else "crash-host", unit, name)
 
 

@@ -132,6 +132,7 @@ class History:
     Attributes:
         timeline: What happened, in order.
         moments: Seconds (see `Unit.seconds`) of requests and decisions: the activation windows.
+        requested: Identifiers of the extensions that somebody asked for.
         replaced: A version was replaced by another in this input.
     """
 
@@ -141,6 +142,7 @@ class History:
         self.moments: list[float] = []
         self.replaced = False
         self.identifiers: set[str] = set()
+        self.requested: set[str] = set()
         self.rows: list[Row] = []
         self.last_seconds: float | None = None
         self._now: float | None = None
@@ -250,10 +252,12 @@ class History:
             return
         if found := _REQUEST.search(text):
             self._current = found.group(2)
+            self._asked_for(self._current)
             self._moment(unit)
             self._note(self._current, f"{found.group(1).lower()} request", unit)
         if found := _ATTEMPT.search(text):
             self._current = found.group(1)
+            self._asked_for(self._current)
             self._open_attempts[self._current] = (unit, self._now)
             self._moment(unit)
         elif _PROGRESS.search(text):
@@ -286,10 +290,14 @@ class History:
             for advance in _ADVANCE.finditer(text[:2000]):
                 self._advance(advance, unit)
 
+    def _asked_for(self, identifier: str) -> None:
+        if len(self.requested) < MAX_KEPT:
+            self.requested.add(identifier)
+
     def _advance(self, found: re.Match[str], unit: Unit) -> None:
         identifier, short, build, before, state = found.groups()
         identifier = identifier or self._current
-        if identifier:
+        if identifier and len(self.identifiers) < MAX_KEPT:
             self.identifiers.add(identifier)
         life = self._lives.setdefault(identifier, _Life())
         life.state, life.state_unit = state.lower(), unit

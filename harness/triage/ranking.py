@@ -184,6 +184,9 @@ def _score(item: Evidence, proven: list[Evidence], history: History) -> None:
     if any(sign.heavy for sign, _, _ in item.signs):
         item.score += 15
         item.why.append("the beginning of a chain of consequences")
+    if not item.proven:
+        item.score -= 40
+        item.why.append("likely at most: lesser signs concur")
     if item.ours:
         item.score += 15
         item.why.append("names the extension under test")

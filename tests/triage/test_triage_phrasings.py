@@ -156,3 +156,20 @@ def test_a_panic_is_of_the_network_by_its_task_and_not_by_lists_of_kernel_extens
         f"Debugger message: panic\nPanicked task 0xfffffe27356e0e38: 373 pages, 4 threads: {task}\n{more}"
     )
     assert codes(triage([panic.encode()]))[:1] == [code]
+
+
+def test_a_crash_near_the_activation_is_suspicious_in_the_products_own_process_only() -> None:
+    asked = ("sysextd", "[com.apple.sx:XPC] client activation request for org.weir.filter")
+    ours = ("ReportCrash", "Saved crash report for WeirAgent[911] version 1 to WeirAgent-2025-03-03-100000.ips")
+    other = ("ReportCrash", "Saved crash report for Heron[911] version 1 to Heron-2025-03-03-100000.ips")
+    assert codes(triage([in_noise(asked, ours)]))[:1] == ["host-component-crash"]
+    assert triage([in_noise(asked, other)]).verdict != "failure"
+
+
+def test_what_is_only_likely_comes_after_what_is_certain() -> None:
+    """The noise has two lesser signs of a kill at exec, which is fatal; a tool that was refused is certain."""
+    refused = ("systemextensionsctl", "this tool cannot be used if System Integrity Protection is enabled")
+    killed = ("launchd", "last exit reason = SIGKILL"), ("kernel", "Killed: 9"), ("Weir", "Code Signature Invalid")
+    found = codes(triage([in_noise(refused, *killed)]))
+    assert found[0] == "diagnostic-tool-refused"
+    assert "killed-at-exec" in found
