@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 
 from harness.bundles.inspection import inspect_app
+from harness.bundles.oddities import oddities_of
 from harness.bundles.preflight import Release, judge
 from harness.bundles.preflight.matrix import as_markdown, matrix
-from harness.bundles.releases import fetch_source, oddities_of
+from harness.bundles.releases import fetch_source
 from harness.config import load_settings
 from harness.errors import SysextError
 

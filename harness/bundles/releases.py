@@ -32,8 +32,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.bundles.app import AppBundle, open_app
-from harness.bundles.archives import unpack
-from harness.bundles.sink import collect_oddities
+from harness.bundles.oddities import ODDITIES, unpack_noting
 from harness.config import AppFile, Release
 from harness.errors import EnvironmentFailure, UsageError, Verdict
 from harness.events import Step, step
@@ -45,10 +44,6 @@ CHUNK = 1024 * 1024
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]{0,127})==([A-Za-z0-9][A-Za-z0-9.+!_-]{0,63})$")
 _GONE = re.compile(r"No matching distribution|Could not find a version|Invalid requirement", re.IGNORECASE)
 _OFFLINE = re.compile(r"Connection|timed out|Name or service|resolve|Retrying|SSLError|ProxyError|HTTP error 5", re.I)
-
-
-ODDITIES = "oddities.json"
-"""Beside an unpacked app: what was odd about permissions and flags in its archive."""
 
 
 @dataclass(frozen=True)
@@ -115,36 +110,6 @@ def fetch_source(
     wanted = _Wanted(source, source, sha256, app_name, Path(), "the command", lambda _: None)
     with step("fetch", source=source) as under_way:
         return _fetch(wanted, cache, deadline, under_way)
-
-
-def oddities_of(app: Path) -> tuple[tuple[str, str], ...]:
-    """What was odd about the archive that an app in the cache came in: (path in the app, what)."""
-    try:
-        found = json.loads((app.parent / ODDITIES).read_text(encoding="utf-8"))
-        return tuple((str(name), str(what)) for name, what in found)
-    except (OSError, ValueError, TypeError):
-        return ()
-
-
-def unpack_noting(
-    source: Path, into: Path, app_name: str | None, *, any_app: bool = False
-) -> tuple[Path, tuple[tuple[str, str], ...]]:
-    """`unpack`, and what was odd about permissions and flags of the app's files in the archive.
-
-    Raises:
-        UsageError: As `unpack`.
-        EnvironmentFailure: Likewise.
-    """
-    with collect_oddities() as found:
-        path = unpack(source, into, app_name, any_app=any_app)
-    odd = []
-    for name, what in found:
-        before, mark, inner = f"/{name}".rpartition(f"/{path.name}/")
-        if mark or name.startswith("Contents/"):
-            odd.append((inner if mark else name, what))
-        elif before.endswith(f"/{path.name}") or name == path.name:
-            odd.append(("", what))
-    return path, tuple(dict.fromkeys(odd))
 
 
 def _fetch(wanted: _Wanted, cache: Path, deadline: Deadline | None, under_way: Step) -> AppBundle:

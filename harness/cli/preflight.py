@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import click
 
-from harness.cli.options import settings_from
 from harness.errors import SysextError, UsageError
 
 if TYPE_CHECKING:
@@ -68,13 +69,13 @@ def preflight(
         for rule in load_rules().values():
             click.echo(f"{rule.id:28} {rule.severity:8} {rule.title}"[:100])
         return
-    settings = settings_from(config, lane=lane)
-    terms = _terms(macos, settings.preflight.off, sip=settings.lane != "sip-off")
+    settings = _settings(config, lane)
+    terms = _terms(macos, settings.off, sip=settings.sip)
     app = _app(app_file or (settings.app if matrix or (not apps and release) else None))
     if matrix:
-        text, reports = _matrix(app, apps, settings.cache_dir, terms, form, adjacent=adjacent, plain=output is not None)
+        text, reports = _matrix(app, apps, settings.cache, terms, form, adjacent=adjacent, plain=output is not None)
     else:
-        reports = _judged(apps, previous, app, release, settings.cache_dir, terms)
+        reports = _judged(apps, previous, app, release, settings.cache, terms)
         text = _told(reports, form, plain=output is not None, verbose=verbose)
     if output is None:
         click.echo(text, nl=False)
@@ -86,6 +87,26 @@ def preflight(
         raise click.exceptions.Exit(1)
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """What is needed of the settings; by default as they are where nobody says anything."""
+
+    off: dict[str, str] = field(default_factory=dict)
+    sip: bool = True
+    app: Path | None = None
+    cache: Path = field(default_factory=lambda: Path.home() / ".cache" / "sysext")
+
+
+def _settings(config: Path | None, lane: str | None) -> _Settings:
+    """Loading settings takes longer than judging a release: only done where there are any."""
+    if not (config or lane or Path("sysext.toml").is_file() or any(name.startswith("SYSEXT_") for name in os.environ)):
+        return _Settings()
+    from harness.cli.options import settings_from
+
+    settings = settings_from(config, lane=lane)
+    return _Settings(settings.preflight.off, settings.lane != "sip-off", settings.app, settings.cache_dir)
+
+
 def _app(path: Path | None) -> AppFile | None:
     from harness.config import load_app
 
@@ -94,12 +115,14 @@ def _app(path: Path | None) -> AppFile | None:
 
 def _terms(macos: tuple[str, ...], off: dict[str, str], *, sip: bool) -> Terms:
     from harness.bundles.preflight import Terms, check_switched_off
-    from harness.config import MacOS
 
     versions = [part.strip() for entry in macos for part in entry.split(",") if part.strip()]
-    for version in versions:
-        if version not in get_args(MacOS):
-            raise UsageError("a macOS version", seen=version, hint=f"known: {', '.join(get_args(MacOS))}")
+    if versions:
+        from harness.config import MacOS
+
+        for version in versions:
+            if version not in get_args(MacOS):
+                raise UsageError("a macOS version", seen=version, hint=f"known: {', '.join(get_args(MacOS))}")
     check_switched_off(off, origin="sysext.toml, [preflight.off]")
     return Terms(macos=tuple(versions), sip=sip, off=off)
 

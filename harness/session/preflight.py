@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import events
+from harness.bundles.oddities import oddities_of
 from harness.bundles.preflight import Finding, Release, Report, Terms, check_switched_off, judge
 from harness.bundles.preflight.sources import inspected
-from harness.bundles.releases import fetch_release, oddities_of
+from harness.bundles.releases import fetch_release
 from harness.config import AppFile, Settings
 from harness.errors import ProductFailure
 from harness.reports.result import Cause, Sign, Why

@@ -10,16 +10,19 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.bundles.archives import Kind, detect_kind
 from harness.bundles.facts import Inspection
 from harness.bundles.failures import BundleError
 from harness.bundles.inspection import inspect_app
+from harness.bundles.oddities import oddities_of, unpack_noting
 from harness.bundles.preflight.engine import Release
-from harness.bundles.releases import fetch_release, fetch_source, oddities_of, unpack_noting
-from harness.config import AppFile
 from harness.errors import UsageError
 from harness.waiting import Deadline
+
+if TYPE_CHECKING:  # releases and their settings take longer to load than a release takes to be judged
+    from harness.config import AppFile
 
 MOST_IN_FOLDER = 200
 _ADDRESS = re.compile(r"^(https://[^#]+)#(?:sha256[=:])?([0-9a-fA-F]{64})$")
@@ -60,6 +63,8 @@ def from_app_file(app: AppFile, version: str | None, *, cache: Path, deadline: D
         UsageError: There is no such release, or it cannot be read.
         EnvironmentFailure: The network, or the host's disk.
     """
+    from harness.bundles.releases import fetch_release
+
     release = app.release(version)
     bundle = fetch_release(release, app, cache, deadline=deadline, checked=False)
     return Release(release.version, inspected(bundle.path), bundle.path, oddities_of(bundle.path), str(app.path))
@@ -95,6 +100,8 @@ def _inspected(path: Path, state: str) -> Inspection:
 
 
 def _fetched(text: str, cache: Path, app_name: str | None, deadline: Deadline | None) -> Release:
+    from harness.bundles.releases import fetch_source
+
     sha256 = None
     source = text
     if "://" in text:
