@@ -241,7 +241,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     summary = summarise(results)
     terminalreporter.ensure_newline()
-    terminalreporter.write_line(summary.text(width=max(120, terminalreporter._tw.fullwidth)))
+    terminalreporter.write_line(summary.text(width=max(160, terminalreporter._tw.fullwidth)))
     for rerun in terminalreporter.stats.get("rerun", ()):
         said = next((text for title, text in rerun.sections if title.startswith("sysext: ")), "").split("\n", 1)[0]
         terminalreporter.write_line(f"RERUN {rerun.nodeid}, broken by the environment at first: {said[:300]}")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -133,16 +134,24 @@ class Summary:
         more = len(lines) - _PREFLIGHT_MOST
         return lines if more <= 0 else [*lines[:_PREFLIGHT_MOST], f"preflight: and {more} more (result.json has them)"]
 
+    @property
+    def columns(self) -> list[int]:
+        """Which columns are shown: the cause only where there is one."""
+        caused = any(row.result.cause for row in self.rows)
+        return [place for place, heading in enumerate(_HEADINGS) if caused or heading != "cause"]
+
     def table(self) -> Table:
         """For a terminal."""
         table = Table(title="scenarios" + (" on SIMULATED Macs" if self.simulated else ""), title_justify="left")
-        for heading in _HEADINGS:
-            table.add_column(heading, justify="right" if heading in ("seconds", "tries") else "left", overflow="fold")
+        headings = [_HEADINGS[place] for place in self.columns]
+        for heading in headings:
+            justify: Literal["left", "right"] = "right" if heading in ("seconds", "tries") else "left"
+            table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading == "verdict")
         for row in self.rows:
             style = _STYLES[row.result.label]
             cells = (
-                Text(_one_line(cell), style=style if heading == "verdict" else "")
-                for heading, cell in zip(_HEADINGS, row.cells, strict=True)
+                Text(_one_line(row.cells[place]), style=style if _HEADINGS[place] == "verdict" else "")
+                for place in self.columns
             )
             table.add_row(*cells)
         return table
@@ -177,10 +186,10 @@ class Summary:
         if self.simulated:
             lines += [f"> **{SIMULATED_NOTE}**", ""]
         if self.rows:
-            lines.append("| " + " | ".join(_HEADINGS) + " |")
-            lines.append("|" + "|".join(" --- " for _ in _HEADINGS) + "|")
+            lines.append("| " + " | ".join(_HEADINGS[place] for place in self.columns) + " |")
+            lines.append("|" + "|".join(" --- " for _ in self.columns) + "|")
             for row in self.rows:
-                cells = [_escape(cell) for cell in row.cells]
+                cells = [_escape(row.cells[place]) for place in self.columns]
                 cells[2] = f"{_MARKS[row.result.label]} {cells[2]}"
                 lines.append("| " + " | ".join(cells) + " |")
         for row in self.rows:
