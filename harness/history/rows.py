@@ -177,20 +177,20 @@ def read_paths(paths: Iterable[Path]) -> Found:
     found = Found()
     seen: set[str] = set()
     for path in paths:
-        before = len(found.rows) + len(found.unfinished)
         if path.is_dir():
-            for case in _case_folders(path):
+            cases = list(_case_folders(path))
+            for case in cases:
                 _read_case(case, found, seen)
+            if not cases:
+                raise UsageError(
+                    f"case files below {path}",
+                    seen=f"no {RESULT_NAME} and no {STREAM_NAME}",
+                    hint="name an artifacts folder, a case file or a file of one",
+                )
         elif path.name in (STREAM_NAME, RESULT_NAME):
             _read_case(path.parent, found, seen, only=path)
         else:
             _read_file(path, found, seen)
-        if len(found.rows) + len(found.unfinished) == before and path.is_dir():
-            raise UsageError(
-                f"case files below {path}",
-                seen=f"no {RESULT_NAME} and no {STREAM_NAME}",
-                hint="name an artifacts folder, a case file or a file of one",
-            )
     return found
 
 

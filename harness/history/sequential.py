@@ -89,10 +89,11 @@ class SprtPlan:
 
     def decide(self, failures: int, runs: int) -> Decision:
         """What so many failures in so many runs mean."""
-        ratio = self.ratio(failures, runs)
-        if ratio >= self.upper - 1e-9:
+        # Written as `_spread` has it, so that both round alike.
+        step = self.up - self.down
+        if failures >= math.ceil((self.upper - 1e-9 - runs * self.down) / step):
             return Decision.REJECT
-        if ratio <= self.lower + 1e-9:
+        if failures <= math.floor((self.lower + 1e-9 - runs * self.down) / step):
             return Decision.ACCEPT
         if runs < self.most:
             return Decision.CONTINUE
