@@ -247,6 +247,11 @@ def test_an_altered_release_is_heard(real: Inspection, rule: str, alter: Seen) -
         assert finding.release == "new"
 
 
+def _old(item: CodeItem) -> CodeItem:
+    """Built for 10.15, of which there is none for arm64."""
+    return sliced(informed(item, LSMinimumSystemVersion="10.15"), lambda _: {"min_os": "10.15"})
+
+
 # What looks like trouble and is none.
 FINE: list[tuple[str, Seen]] = [
     ("extension-location", in_tree("Contents/Helper.app/Contents/Library/SystemExtensions/a.b.systemextension/")),
@@ -259,6 +264,7 @@ FINE: list[tuple[str, Seen]] = [
     ("every-slice", extension(lambda item: sliced(item, lambda _: {"arch": "arm64e"}, "arm64"))),
     ("minimum-os", app(lambda item: informed(item, LSMinimumSystemVersion="13.0"))),
     ("versions-present", extension(replaced(version="5.1.5-20"))),
+    ("minimum-os", lambda seen: extension(lambda item: sliced(item, lambda _: {"min_os": "11.0"}, "arm64"))(both(_old)(seen))),
     ("userclient-access", app(lambda item: entitled(item, **{USERCLIENT: ["a.b.c", "a.b.d"]}))),
     ("entitlement-lists", app(lambda item: entitled(item, **{USERCLIENT: "a.b.c\na.b.d"}))),
     ("developer-id-suffix", extension(lambda item: entitled(item, **{NETWORK: ["dns-settings"]}))),
