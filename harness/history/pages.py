@@ -92,21 +92,21 @@ def sparkline(points: Sequence[tuple[int, int, int]], *, width: int = 180, heigh
         bar = bars.setdefault((day - first) // span, [0, 0])
         bar[0] += failures
         bar[1] += runs
-    count = max(bars) + 1
-    step = width / max(count, 12)
+    step = width / max(max(bars) + 1, 12)
     tallest = max(runs for _, runs in bars.values())
-    drawn = []
+    paths = {"r": "", "f": ""}
     for place, (failures, runs) in sorted(bars.items()):
-        tall, dark = height * runs / tallest, height * failures / tallest
-        start = _EPOCH + timedelta(days=first + place * span)
-        said = f"<title>{start}{f', {span} days' if span > 1 else ''}: {failures} of {runs} failed</title>"
-        for size, kind in ((tall, "r"), (dark, "f")):
-            if size > 0:
-                drawn.append(
-                    f'<rect class="{kind}" x="{place * step:.1f}" y="{height - size:.1f}" width="{max(1.0, step - 1):.1f}" '
-                    f'height="{size:.1f}">{said}</rect>'
-                )
-    return f'<svg width="{width}" height="{height}" role="img">{"".join(drawn)}</svg>'
+        for kind, number in (("r", runs), ("f", failures)):
+            if number:
+                tall = max(1.0, height * number / tallest)
+                paths[kind] += f"M{place * step:.1f} {height}v-{tall:.1f}h{max(1.0, step - 1):.1f}v{tall:.1f}z"
+    said = f"{_date(first)} to {_date(last)}, {span} day{'s' if span > 1 else ''} a bar, at most {tallest} runs"
+    drawn = "".join(f'<path class="{kind}" d="{path}"/>' for kind, path in paths.items() if path)
+    return f'<svg width="{width}" height="{height}" role="img"><title>{said}</title>{drawn}</svg>'
+
+
+def _date(day: int) -> date:
+    return _EPOCH + timedelta(days=day)
 
 
 def plain(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from harness.errors import UsageError, Verdict
 from harness.history.comparing import Comparison, Correction, Trend, compare, holm, trend
 from harness.history.intervals import Interval, Method, interval
-from harness.history.store import FAILURES, JUDGED, Count, Day, History, Selection, Series, natural
+from harness.history.store import FAILURES, JUDGED, Count, History, Selection, Series, natural
 
 LEVEL = 0.05
 """Below this (corrected) p-value a difference or a trend is believed."""
@@ -144,10 +144,8 @@ def rates(
     """
     interval(0, 0, confidence=confidence, method=method)
     counts = _by_series(history.counts(selection))
-    days: dict[Series, list[Day]] = defaultdict(list)
-    for day in history.days(selection):
-        days[day.series].append(day)
-    points = {series: tuple((day.day, day.failures, day.runs) for day in days.get(series, ())) for series in counts}
+    days = history.days(selection)
+    points = {series: tuple(days.get(series, ())) for series in counts}
     trends = _trends(points)
     cells = tuple(
         _cell(series, group, points[series], trends[series], interval(*_judged(group), confidence=confidence, method=method))

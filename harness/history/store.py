@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import itertools
 import json
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -117,14 +120,8 @@ class Count:
     last: datetime
 
 
-@dataclass(frozen=True)
-class Day:
-    """Judged runs of one series on one UTC day (counted from 1970)."""
-
-    series: Series
-    day: int
-    failures: int
-    runs: int
+Days = Mapping[Series, Sequence[tuple[int, int, int]]]
+"""Per series: (UTC day since 1970, failures, judged runs), in order of time."""
 
 
 class History:
@@ -168,12 +165,8 @@ class History:
 
     def _insert_runs(self, connection: sa.Connection, insert: Any, rows: Sequence[Row]) -> set[str]:
         """Insert those that are not there yet; returns their ids. Who comes second waits for the first to be done."""
-        fresh: set[str] = set()
-        # The parameters of one statement are limited, to 32766 in SQLite.
-        for part in _parts(rows, 32766 // len(CASE_RUN.c)):
-            statement = insert(CASE_RUN).values([_run_of(row) for row in part])
-            fresh |= set(connection.execute(statement.on_conflict_do_nothing().returning(CASE_RUN.c.id)).scalars())
-        return fresh
+        statement = insert(CASE_RUN).on_conflict_do_nothing().returning(CASE_RUN.c.id)
+        return set(connection.execute(statement, [_run_of(row) for row in rows]).scalars())
 
     def _upsert_tallies(
         self, connection: sa.Connection, insert: Any, tallies: Mapping[tuple[int, int, str, str], list[float]]
@@ -219,21 +212,24 @@ class History:
             )
             for key, verdict, cause, runs, flaky, seconds, first, last in rows
         ]
-        counts.sort(key=lambda one: (_order(one.series), one.verdict, one.cause))
+        places = {key: place for place, key in enumerate(sorted({one.series for one in counts}, key=_order))}
+        counts.sort(key=lambda one: (places[one.series], one.verdict, one.cause))
         return counts
 
-    def days(self, selection: Selection) -> list[Day]:
-        """Judged runs by series and day; ordered."""
+    def days(self, selection: Selection) -> Days:
+        """Judged runs by series and day."""
         failed = sa.case((TALLY.c.verdict.in_([one.value for one in FAILURES]), TALLY.c.runs), else_=0)
         statement = (
             sa.select(SERIES.c.id, TALLY.c.day, sa.func.sum(failed), sa.func.sum(TALLY.c.runs))
             .join_from(TALLY, SERIES)
             .where(*selection.where(), TALLY.c.verdict.in_([one.value for one in JUDGED]))
             .group_by(SERIES.c.id, TALLY.c.day)
+            .order_by(SERIES.c.id, TALLY.c.day)
         )
         series, rows = self._read(selection, statement)
-        days = [Day(series[key], int(day), int(failures), int(runs)) for key, day, failures, runs in rows]
-        days.sort(key=lambda one: (_order(one.series), one.day))
+        days: dict[Series, list[tuple[int, int, int]]] = {}
+        for key, group in itertools.groupby(rows, key=operator.itemgetter(0)):
+            days[series[key]] = [(int(day), int(failures), int(runs)) for _, day, failures, runs in group]
         return days
 
     def runs(self, selection: Selection, *, most: int = 100_000) -> list[dict[str, Any]]:
@@ -314,7 +310,12 @@ def _series_of(row: Row) -> dict[str, Any]:
 
 
 def _series_id(row: Row) -> int:
-    text = json.dumps(_series_of(row), sort_keys=True)
+    return _id_of(tuple(_series_of(row).items()))
+
+
+@functools.lru_cache(maxsize=10_000)
+def _id_of(values: tuple[tuple[str, Any], ...]) -> int:
+    text = json.dumps(dict(values), sort_keys=True)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -153,7 +153,7 @@ def test_html(sysext: Sysext, filled: Path, tmp_path: Path) -> None:
     assert page.links == []
     assert "script" not in page.tags
     assert "b" not in page.tags
-    assert {"svg", "rect", "table"} <= set(page.tags)
+    assert {"svg", "path", "table"} <= set(page.tags)
     assert "\x1b" not in text
     assert "&lt;script&gt;alert(1)" in text
     assert "http" not in text
@@ -164,9 +164,12 @@ def test_html(sysext: Sysext, filled: Path, tmp_path: Path) -> None:
 def test_a_plot() -> None:
     points = [(day, day % 3 == 0, 4) for day in range(200)]
     svg = sparkline(points)
-    assert 100 <= svg.count("<rect") <= 120
-    assert svg.count('class="r"') <= 60
-    assert "2 of 16 failed" in svg or "1 of 16 failed" in svg
+    runs, failures = re.findall(r'<path class="([rf])" d="([^"]*)"', svg)
+    assert (runs[0], failures[0]) == ("r", "f")
+    assert runs[1].count("M") == 50  # four days a bar
+    assert failures[1].count("M") == 50
+    assert "1970-01-01 to 1970-07-19, 4 days a bar, at most 16 runs" in svg
+    assert 'class="f"' not in sparkline([(1, 0, 5)])
     assert sparkline([]) == ""
 
 

@@ -67,8 +67,9 @@ def test_once_is_enough(any_url: str) -> None:
         assert next(one.series.release for one in real if one.series.macos == "15") == "1.2"  # not "1.10"
         judged = [row for row in rows if row.verdict in (Verdict.PASSED, Verdict.PRODUCT_FAILURE, Verdict.KNOWN_ISSUE)]
         days = again.days(Selection())
-        assert sum(day.runs for day in days) == sum(not row.simulated for row in judged)
-        assert sum(day.failures for day in days) == sum(
+        points = [point for one in days.values() for point in one]
+        assert sum(runs for _, _, runs in points) == sum(not row.simulated for row in judged)
+        assert sum(failures for _, failures, _ in points) == sum(
             not row.simulated and row.verdict is not Verdict.PASSED for row in judged
         )
     finally:
