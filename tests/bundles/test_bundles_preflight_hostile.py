@@ -115,6 +115,15 @@ def test_judging_never_crashes(
         assert len(json.loads(as_sarif([report]))["runs"][0]["results"]) == len(report.findings)
 
 
+def test_control_characters_of_versions_reach_no_table(real: Inspection) -> None:
+    odd = dataclasses.replace(
+        real, extensions=tuple(dataclasses.replace(item, version="3\x1b[31m\n") for item in real.extensions)
+    )
+    told = row(Release("old", real), Release("new", odd))
+    assert "\\x1b[31m\\x0a" in as_markdown([told])
+    assert len(as_markdown([told]).splitlines()) == 3
+
+
 @given(st.text(max_size=60))
 def test_any_origin_is_a_uri(text: str) -> None:
     assert uri_of(text).isascii()

@@ -205,7 +205,11 @@ def as_markdown(rows: Sequence[Row]) -> str:
     lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
     for one in rows:
         cells = list(_cells(one))
-        cells[2] = f"{cells[2]}: {one.old_version} → {one.new_version}" if one.version not in ("", "same") else cells[2]
+        cells[2] = (
+            f"{cells[2]}: {tame(one.old_version)} → {tame(one.new_version)}"
+            if one.version not in ("", "same")
+            else cells[2]
+        )
         cells[6:12] = ["same" if one.same[key] else "**other**" for key in SAME]
         cells[12] = ", ".join(sorted({f"`{f.rule.id}`" for f in one.report.errors if f.rule.about == "upgrade"})) or "–"
         cells[13] = str(one.own("warning") or "–")
