@@ -41,7 +41,7 @@ scenarios: setup ## run all scenarios (simulated Macs, or real ones where Tart i
 	  --alluredir $(ARTIFACTS)/allure --junit-xml $(ARTIFACTS)/junit.xml $(PYTEST_ARGS)
 
 test: test-setup ## run the harness's own tests
-	$(PYTHON_BIN) -m pytest tests -n $(TEST_WORKERS) $(PYTEST_ARGS)
+	$(PYTHON_BIN) -m pytest tests -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: setup ## lint, format, types, layers
 	.venv/bin/ruff check .
