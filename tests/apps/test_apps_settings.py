@@ -38,7 +38,10 @@ def _quit(folder: Path, *, looks: int, alive: bool = True) -> list[str]:
 
 
 def test_settings_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
-    assert _quit(tmp_path, looks=3) == ["pkill -x System (Settings|Preferences)", *["pgrep -x System (Settings|Preferences)"] * 4]
+    assert _quit(tmp_path, looks=3) == [
+        "pkill -x System (Settings|Preferences)",
+        *["pgrep -x System (Settings|Preferences)"] * 4,
+    ]
 
 
 def test_settings_that_does_not_go_is_killed(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def test_the_log_is_kept_before_a_reboot_however_long_that_takes(
     mac.settings = load_settings(environ={}, overrides={"cache": tmp_path})
     mac.guest = SimpleNamespace(reboot=reboot)  # type: ignore[assignment]
     mac.case = SimpleNamespace(folder=None)  # type: ignore[assignment]
+    mac.app = SimpleNamespace(log_subsystems=[])  # type: ignore[assignment]
     mac._activations = []
     mac.reboot()
     assert kept[0] > 480  # the log as text and as an archive: 180 s and 300 s at most
