@@ -1,8 +1,8 @@
 """Reading screenshots: is each window known for what it is, is the right button found, is nothing else ever advised?
 
-Over the real pictures in `bench/screens/dev` of the shared folder beside the project (or the folder given), which are judged by their index; over drawn ones where
-those are absent, and says so. Beside it, in the same run, the plain way: all text of the picture read, and the button clicked whose
-words are looked for, wherever they stand.
+Over the real pictures in `bench/screens/dev` of the shared folder beside the project (or the folder given), which are
+judged by their index; over drawn ones where those are absent, and says so. Beside it, in the same run, the plain way: all
+text of the picture read, and the button clicked whose words are looked for, wherever they stand.
 
 Exits 1 below 95 % of windows or buttons, or at a single wrong click; 2 if there is nothing to read.
 """
