@@ -54,7 +54,7 @@ def case_file(folder: Path, *, provider: str = "tart", verdict: str = "product-f
         (
             f"client activation request for {EXTENSION}",
             "bundle code signature is not valid - does not satisfy requirement: -67050",
-            "opened /Users/canaryuser/x on canarymac.local 203.0.113.7",
+            "a session of canaryuser on canarymac.local 203.0.113.7",
         )
     ):
         record = {

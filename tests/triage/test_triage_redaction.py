@@ -238,13 +238,13 @@ def test_words_of_ones_own(tmp_path: Path) -> None:
     assert text.endswith("and falcons\n")
 
 
-@pytest.mark.parametrize("place", [0, 1, 500])
-def test_values_across_the_pieces_in_which_files_are_read(tmp_path: Path, place: int) -> None:
-    filler = "x" * 99 + "\n"
-    lines = filler * (PIECE // 100 - 3)
-    key = "<key>SerialNumber</key>\n" + "\n" * place + "<string>FVFCANARY99</string>\n" if place < 200 else ""
-    text = "FVFCANARY99 first\n" + lines + (key or "SerialNumber: FVFCANARY99\n") + filler * 6 + "at last FVFCANARY99\n"
-    (tmp_path / "a.log").write_text(text)
+@pytest.mark.parametrize("between", ["", "\n\n", "\t"])
+def test_a_key_and_its_value_in_two_of_the_pieces_in_which_files_are_read(tmp_path: Path, between: str) -> None:
+    first, key = "FVFCANARY99 first\n", "<key>SerialNumber</key>\n"
+    room = PIECE - len(first) - len(key)
+    text = first + ("x" * 99 + "\n") * (room // 100) + "y" * (room % 100 - 1) + "\n" + key
+    assert len(text) == PIECE
+    (tmp_path / "a.log").write_text(text + between + "<string>FVFCANARY99</string>\nat last FVFCANARY99\n")
     (tmp_path / "out").mkdir()
     redact_folder(inputs_of(tmp_path / "a.log"), tmp_path / "out", Masker())
     assert "FVFCANARY99" not in (tmp_path / "out" / "a.log").read_text()

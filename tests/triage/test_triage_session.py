@@ -226,6 +226,15 @@ def test_what_is_expected_in_a_pass_is_not_told(tmp_path: Path) -> None:
     assert "no-policy-outside-applications" in [item.what for item in told]
 
 
+def test_what_is_odd_and_not_fatal_is_not_told(tmp_path: Path) -> None:
+    noise = (
+        "Entitlement com.apple.security.application-groups=(X) is ignored because of invalid application signature or "
+    )
+    folder = make(tmp_path, log=line("trustd", noise + "incorrect provisioning profile", "Error") * 3).folder.path
+    assert [cause.severity for cause in triage([folder / "log-stream.ndjson"]).causes] == ["degraded"]
+    assert unexpected_lines(folder, scenario="upgrade") == []
+
+
 def test_an_expectation_needs_a_reason() -> None:
     watch = {"processes": ["sysextd"], "fatal": ["x"]}
     with pytest.raises(UsageError, match="reason"):
