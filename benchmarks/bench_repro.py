@@ -95,13 +95,13 @@ def at_issue() -> bool:
     return good
 
 
-def bisect(rate: float, seed: int) -> tuple[float, float]:
+def bisect(rate: float, seed: int, prior: tuple[float, float] = (1, 3)) -> tuple[float, float]:
     """Share of right answers, and mean runs."""
     dice = np.random.default_rng(seed)
     right, runs = 0, 0
     for _ in range(TRIALS):
         first_bad = int(dice.integers(1, len(RELEASES)))
-        bisection = Bisection(RELEASES)
+        bisection = Bisection(RELEASES, prior=prior)
         while bisection.answer is None:
             release = bisection.next_release()
             bisection.update(release, RELEASES.index(release) >= first_bad and bool(dice.random() < rate))
@@ -133,11 +133,12 @@ def bisections() -> bool:
     )
     for rate in (0.1, RATE, 0.5):
         right, runs = bisect(rate, seed=7)
+        known = bisect(rate, 7, prior=(1 + 50 * rate, 3 + 50 * (1 - rate)))
         each, expected = halving_runs(len(RELEASES), rate, min(right, 0.995))
         share, fixed = halve(rate, each, 8, stop_early=False)
         share_early, early = halve(rate, each, 8, stop_early=True)
         print(
-            f"{rate:<6} {right:10.2f} {runs:6.1f} | {each:22} {share:10.3f} {fixed:6.1f} (said {expected}) | "
+            f"{rate:<6} {right:10.2f} {runs:6.1f} | {known[0]:20.2f} {known[1]:6.1f} | {each:22} {share:10.3f} {fixed:6.1f} (said {expected}) | "
             f"{share_early:20.3f} {early:6.1f}"
         )
         if math.isclose(rate, RATE):

@@ -111,7 +111,8 @@ def _date(day: int) -> date:
 
 def plain(text: str) -> str:
     """Without control characters, cut to what fits a line."""
-    return "".join(char if char.isprintable() else "?" for char in text)[:120]
+    text = text[:120]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _row(cell: Cell) -> list[str]:

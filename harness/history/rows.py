@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,7 +79,7 @@ class Row:
         """
         for one in fields(self):
             value = getattr(self, one.name)
-            if type(value) is str:
+            if type(value) is str and (len(value) > _MOST_TEXT or "\0" in value or not value.isascii()):
                 clean = value[:_MOST_TEXT].replace("\0", "").encode("utf-8", errors="replace").decode("utf-8")
                 object.__setattr__(self, one.name, clean)
         if not 0 <= self.seconds < 1e9 or not 1 <= self.attempt <= 1_000_000:
@@ -88,7 +89,7 @@ class Row:
                 hint="the file is damaged",
             )
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The same for the same run, and for no other: 128 bits of a digest."""
         return _digest(
@@ -103,7 +104,7 @@ class Row:
         """A digest of the outcome: the same run with another one has been altered, or judged anew."""
         return _digest([self.verdict.value, self.cause, self.error])
 
-    @property
+    @cached_property
     def started_ms(self) -> int:
         """Start in milliseconds since 1970."""
         return round(self.started.timestamp() * 1000)

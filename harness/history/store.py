@@ -139,7 +139,7 @@ class History:
 
     def _add(self, connection: sa.Connection, rows: Sequence[Row]) -> Added:
         insert: Any = sqlite.insert if self.database.is_sqlite else postgresql.insert
-        series = {_series_id(row): _series_of(row) for row in rows}
+        series = {_id_of(key): dict(zip(_COLUMNS, key, strict=True)) for key in set(map(_key_of, rows))}
         known_series = sa.select(SERIES.c.id)
         missing = set(series)
         for part in _parts(sorted(series), 500):
@@ -305,17 +305,17 @@ def record_run(folder: Path, settings: Settings) -> Recorded:
         return Recorded(added, len(found.unfinished))
 
 
-def _series_of(row: Row) -> dict[str, Any]:
-    return {column.name: getattr(row, column.name) for column in SERIES.c if column.name != "id"}
+_COLUMNS = tuple(column.name for column in SERIES.c if column.name != "id")
+_key_of = operator.attrgetter(*_COLUMNS)
 
 
 def _series_id(row: Row) -> int:
-    return _id_of(tuple(_series_of(row).items()))
+    return _id_of(_key_of(row))
 
 
 @functools.lru_cache(maxsize=10_000)
-def _id_of(values: tuple[tuple[str, Any], ...]) -> int:
-    text = json.dumps(dict(values), sort_keys=True)
+def _id_of(values: tuple[Any, ...]) -> int:
+    text = json.dumps(dict(zip(_COLUMNS, values, strict=True)), sort_keys=True)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
