@@ -146,7 +146,7 @@ def test_any_text_is_an_issue_or_refused(tmp_path_factory: pytest.TempPathFactor
 @given(st.text(max_size=30).filter(lambda text: text.strip("*? ")), st.text(max_size=30))
 @settings(max_examples=60)
 def test_a_text_matches_itself_between_stars(text: str, around: str) -> None:
-    plain = "".join(char for char in text if char not in "*?[]") or "x"
+    plain = " ".join("".join(char for char in text if char not in "*?[]").split()) or "x"  # white space is folded
     issue = Issue(id="i", reason="r", link="l", expires=DAY, patterns={"text": f"*{plain}*"})
     failure = Failure(scenario="", macos="", texts=[around + " " + plain + " " + around])
     assert KnownIssues([issue]).match(failure, DAY)[0] is issue
