@@ -127,19 +127,24 @@ def trend(points: Sequence[tuple[float, int, int]], *, level: float = 0.05) -> T
     Raises:
         UsageError: Impossible counts.
     """
-    for _, failures, runs in points:
+    runs_all = failed = 0
+    times = squares = failing = 0.0  # sums over the runs, of time since the first point
+    for time, failures, runs in points:
         if not 0 <= failures <= runs:
             raise UsageError("0 ≤ failures ≤ runs", seen=f"{failures} failures in {runs} runs")
-    runs_all = sum(runs for _, _, runs in points)
-    failed = sum(failures for _, failures, _ in points)
+        since = time - points[0][0]
+        runs_all += runs
+        failed += failures
+        times += since * runs
+        squares += since * since * runs
+        failing += since * failures
     if not 0 < failed < runs_all:
         return Trend(0.0, 1.0, "flat")
     rate = failed / runs_all
-    middle = sum(time * runs for time, _, runs in points) / runs_all
-    spread = sum(runs * (time - middle) ** 2 for time, _, runs in points)
-    if spread <= 0:
+    spread = squares - times * times / runs_all
+    if spread <= 1e-9 * squares:
         return Trend(0.0, 1.0, "flat")
-    slope = sum((time - middle) * (failures - runs * rate) for time, failures, runs in points)
+    slope = failing - rate * times
     z = slope / math.sqrt(rate * (1 - rate) * spread)
     p = min(1.0, 2 * NormalDist().cdf(-abs(z)))
     return Trend(z, p, "flat" if p > level else "rising" if z > 0 else "falling")

@@ -16,6 +16,7 @@ from harness.history.rates import Cell, Compared, Page
 _EPOCH = date(1970, 1, 1)
 _SIMULATED = "SIMULATED Macs. Nothing here signs a release off."
 _MOST_BARS = 60
+_STEP, _HEIGHT = 3, 28  # pixels
 
 
 def as_text(page: Page) -> str:
@@ -79,7 +80,7 @@ def as_html(page: Page) -> str:
     return "\n".join(parts) + "\n</body></html>\n"
 
 
-def sparkline(points: Sequence[tuple[int, int, int]], *, width: int = 180, height: int = 28) -> str:
+def sparkline(points: Sequence[tuple[int, int, int]]) -> str:
     """An SVG of (day, failures, runs): a light bar as high as the runs, its dark part what failed. Long times are put
     together, so that there are never more than 60 bars.
     """
@@ -92,17 +93,16 @@ def sparkline(points: Sequence[tuple[int, int, int]], *, width: int = 180, heigh
         bar = bars.setdefault((day - first) // span, [0, 0])
         bar[0] += failures
         bar[1] += runs
-    step = width / max(max(bars) + 1, 12)
     tallest = max(runs for _, runs in bars.values())
-    paths = {"r": "", "f": ""}
+    paths: dict[str, list[str]] = {"r": [], "f": []}
     for place, (failures, runs) in sorted(bars.items()):
         for kind, number in (("r", runs), ("f", failures)):
             if number:
-                tall = max(1.0, height * number / tallest)
-                paths[kind] += f"M{place * step:.1f} {height}v-{tall:.1f}h{max(1.0, step - 1):.1f}v{tall:.1f}z"
+                tall = max(1, _HEIGHT * number // tallest)
+                paths[kind].append(f"M{place * _STEP} {_HEIGHT}v-{tall}h{_STEP - 1}v{tall}z")
     said = f"{_date(first)} to {_date(last)}, {span} day{'s' if span > 1 else ''} a bar, at most {tallest} runs"
-    drawn = "".join(f'<path class="{kind}" d="{path}"/>' for kind, path in paths.items() if path)
-    return f'<svg width="{width}" height="{height}" role="img"><title>{said}</title>{drawn}</svg>'
+    drawn = "".join(f'<path class="{kind}" d="{"".join(path)}"/>' for kind, path in paths.items() if path)
+    return f'<svg width="{_MOST_BARS * _STEP}" height="{_HEIGHT}" role="img"><title>{said}</title>{drawn}</svg>'
 
 
 def _date(day: int) -> date:

@@ -60,4 +60,5 @@ TALLY = Table(
     Column("seconds", Float, nullable=False),  # their sum
     Column("first", BigInteger, nullable=False),  # the earliest start, milliseconds since 1970
     Column("last", BigInteger, nullable=False),
+    sqlite_with_rowid=False,  # a series' days lie side by side
 )

@@ -54,9 +54,7 @@ def test_different_runs_are_different_rows(tmp_path: Path, more: dict[str, objec
 def test_all_runs_below_a_folder_and_no_copies(tmp_path: Path) -> None:
     for number in range(3):
         case = case_file(tmp_path / f"run-{number}" / "case")
-        copy = case / "evidence" / "01-failure"
-        copy.mkdir(parents=True)
-        (copy / "run.jsonl").write_bytes((case / "run.jsonl").read_bytes() + b"torn")
+        case_file(case / "evidence" / "01-failure", release="of a copy")
     assert len(read_paths([tmp_path, tmp_path / "run-1"]).rows) == 3
 
 
