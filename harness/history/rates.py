@@ -256,16 +256,16 @@ def _cell(
 
 
 def _first_seen(counts: dict[Series, list[Count]]) -> tuple[FirstSeen, ...]:
-    found: dict[str, FirstSeen] = {}
-    for series, group in counts.items():
+    first: dict[str, Count] = {}
+    runs: dict[str, int] = defaultdict(int)
+    for group in counts.values():
         for one in group:
-            if one.verdict not in FAILURES or not one.cause:
-                continue
-            seen = found.get(one.cause)
-            runs = one.runs + (seen.runs if seen else 0)
-            first = seen if seen and seen.first <= one.first else FirstSeen(one.cause, one.first, series, 0)
-            found[one.cause] = dataclasses.replace(first, runs=runs)
-    return tuple(sorted(found.values(), key=lambda one: (one.first, one.code), reverse=True))
+            if one.verdict in FAILURES and one.cause:
+                runs[one.cause] += one.runs
+                if one.cause not in first or one.first < first[one.cause].first:
+                    first[one.cause] = one
+    found = [FirstSeen(code, one.first, one.series, runs[code]) for code, one in first.items()]
+    return tuple(sorted(found, key=lambda one: (one.first, one.code), reverse=True))
 
 
 def _cell_dict(cell: Cell) -> dict[str, Any]:

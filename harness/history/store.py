@@ -262,7 +262,12 @@ class History:
     def _read(self, selection: Selection, statement: sa.Select[Any]) -> tuple[dict[int, Series], Sequence[Any]]:
         def work(connection: sa.Connection) -> tuple[Sequence[Any], Sequence[Any]]:
             chosen = sa.select(SERIES).where(SERIES.c.simulated.is_(selection.simulated))
-            return connection.execute(chosen).mappings().all(), connection.execute(statement).all()
+            result = connection.execute(statement)
+            # As the driver has them: with tens of thousands, SQLAlchemy's rows cost more than the query.
+            assert result.cursor is not None
+            rows = result.cursor.fetchall()
+            result.close()
+            return connection.execute(chosen).mappings().all(), rows
 
         series, rows = self.database.read(work)
         return {one["id"]: Series(**{name: one[name] for name in one if name != "id"}) for one in series}, rows
