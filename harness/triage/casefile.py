@@ -1,6 +1,7 @@
 """A case file as an input: which of its files are read, in which order, and why the others are not.
 
     result.json, manifest.json                       what was tested, what is missing and why: documents
+    staged-copy.json                                 the builds of what was installed and of the copy that macOS runs: a document
     evidence/NN-…/                                   state (listing, database, launchd), crash reports, small texts
     evidence/NN-…/log.ndjson, log-stream.ndjson      the log; a record that is in several is given out once
     evidence/NN-…/sysdiagnose.tar.gz, …logarchive.tar    its documents; its log only where there is no other
@@ -56,10 +57,10 @@ def is_case_file(folder: Path) -> bool:
 def plan(folder: Path, reading: Reading) -> CasePlan:
     """What to read of a case file; documents `manifest` and `result` are added, what is missing is noted."""
     found = CasePlan(folder)
-    for name in ("manifest", "result"):
-        value = _json(folder / f"{name}.json", reading)
+    for kind, file in (("manifest", "manifest.json"), ("result", "result.json"), ("staged", "staged-copy.json")):
+        value = _json(folder / file, reading)
         if value is not None:
-            reading.document(name, value, f"{name}.json")
+            reading.document(kind, value, file)
     manifest = next((document.value for document in reading.documents if document.kind == "manifest"), None)
     collections = manifest.get("collections") if isinstance(manifest, dict) else None
     for collection in collections if isinstance(collections, list) else ():
@@ -79,6 +80,7 @@ def plan(folder: Path, reading: Reading) -> CasePlan:
         if name.startswith(("frames/", "screen", "machine/")) or path.name in (
             "manifest.json",
             "result.json",
+            "staged-copy.json",
             "run.jsonl",
         ):
             continue

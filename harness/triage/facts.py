@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any, Final
 
@@ -213,15 +213,59 @@ def document_facts(
         and any(document.kind in ("listing", "database") for document in documents)
     ):
         off.add(extension)
+    builds = builds_of(documents)
     for order, document in enumerate(documents):
         if isinstance(document.value, CrashReport):
-            yield from _crash(document, document.value, history, extension, host, order)
+            yield from _crash(document, document.value, history, extension, host, order, builds)
+        elif document.kind == "staged":
+            yield from _staged(document, order)
         elif document.kind == "launchctl":
             yield from _job(document, document.value, enabled, off, extension, order)
 
 
+def builds_of(documents: Sequence[Document]) -> dict[str, str]:
+    """Build UUID → whose it is, of the extension that was installed and of the copy that macOS runs."""
+    found: dict[str, str] = {}
+    for document in documents:
+        if document.kind != "staged":
+            continue
+        for part, whose in (
+            ("staged", "the copy that macOS runs, not of what was installed"),
+            ("installed", "what was installed"),
+        ):
+            for uuid, _ in _slices(document.value, part).values():
+                found[uuid.upper()] = whose
+    return found
+
+
+def _slices(value: Any, part: str) -> dict[str, tuple[str, str]]:
+    """Architecture → (build UUID, cdhash); the file comes from a folder that anybody may have edited."""
+    slices = value.get(part) if isinstance(value, dict) else None
+    return {
+        str(arch)[:20]: (pair[0], pair[1])
+        for arch, pair in (slices.items() if isinstance(slices, dict) else ())
+        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair) and pair[0]
+    }
+
+
+def _staged(document: Document, order: int) -> Iterator[Fact]:
+    """The copy that macOS runs and what was installed: another code, and still the same build UUID."""
+    staged = _slices(document.value, "staged")
+    for arch, (uuid, cdhash) in _slices(document.value, "installed").items():
+        other = staged.get(arch)
+        if other is not None and other[0].upper() == uuid.upper() and other[1] and cdhash and other[1] != cdhash:
+            say = f"{arch}: build UUID {uuid} in both, cdhash {cdhash} was installed and {other[1]} runs"
+            yield Fact("staged-same-uuid", line_in(document, "", order, say=say), arch)
+
+
 def _crash(
-    document: Document, report: CrashReport, history: History, extension: str, host: str, order: int
+    document: Document,
+    report: CrashReport,
+    history: History,
+    extension: str,
+    host: str,
+    order: int,
+    builds: Mapping[str, str],
 ) -> Iterator[Fact]:
     if report.panic:
         unit = line_in(document, report.panic[:60], order, say=report.panic)
@@ -231,6 +275,9 @@ def _crash(
     name = report.process
     unit = line_in(document, name, order, say=f"{name} crashed: {report.exception} {report.termination}")
     unit = msgspec.structs.replace(unit, time=report.time)
+    if whose := builds.get(report.slice_uuid):
+        said = f"{unit.text} (build UUID {report.slice_uuid}: {whose})"
+        unit = msgspec.structs.replace(unit, text=said, lines=(said,))
     if name == "sysextd":
         yield Fact("crash-sysextd", unit, name)
         return
@@ -239,6 +286,7 @@ def _crash(
     phone = report.os_version.startswith(("iPhone", "iPad", "Watch", "Apple TV"))
     is_extension = (
         bool(_EXTENSION_PATH.search(report.path))
+        or report.slice_uuid in builds
         or report.bundle_id in known
         or name in known
         or (bool(_EXTENSION_ID.search(named)) and ".appex/" not in report.path.replace("network-extension", ""))
