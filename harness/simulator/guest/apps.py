@@ -26,7 +26,7 @@ from harness.simulator.guest.crash_reports import write_crash_report
 from harness.simulator.guest.installed import InstalledApp, InstalledExtension, read_app
 from harness.simulator.guest.network_extension import KINDS, ConfigurationError
 from harness.simulator.guest.processes import GuestProcess
-from harness.simulator.guest.sysextd import SystemExtensionError
+from harness.simulator.guest.requests import SystemExtensionError
 from harness.simulator.interfaces import Alert, AlertKind, CommandIO
 
 if TYPE_CHECKING:

@@ -12,10 +12,8 @@ import contextlib
 import errno
 import shutil
 import uuid
-import zlib
 from collections.abc import Awaitable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from harness.simulator.guest.extension_database import (
     DISABLED,
@@ -29,8 +27,10 @@ from harness.simulator.guest.extension_database import (
 )
 from harness.simulator.guest.installed import INSTALL_ENTITLEMENT, InstalledApp, InstalledExtension
 from harness.simulator.guest.processes import GuestProcess
+from harness.simulator.guest.prompts import Prompts
 from harness.simulator.guest.refusals import REFUSALS
-from harness.simulator.interfaces import Alert, AlertKind, PendingExtension
+from harness.simulator.guest.requests import Delegate, Request, Silent, SystemExtensionError, address
+from harness.simulator.interfaces import PendingExtension
 
 if TYPE_CHECKING:
     from harness.simulator.guest.core import MacGuest
@@ -40,34 +40,6 @@ COMPLETED = 0
 _XPC = "/usr/lib/system/libxpc.dylib"
 
 
-class SystemExtensionError(Exception):
-    """What the app's delegate gets: OSSystemExtensionErrorDomain and a code."""
-
-    def __init__(self, code: int, text: str = "(null)") -> None:
-        self.code = code
-        self.text = text
-        super().__init__(f'Error Domain=OSSystemExtensionErrorDomain Code={code} "{text}"')
-
-
-class Delegate(Protocol):
-    """The app's side of a request."""
-
-    def needs_approval(self) -> None:
-        """`requestNeedsUserApproval`."""
-
-    def replace(self, old: str, new: str) -> bool:
-        """`actionForReplacingExtension`: True for replace, False for cancel."""
-
-
-@dataclass(eq=False)
-class _Request:
-    client: GuestProcess
-    app: InstalledApp
-    identifier: str
-    delegate: Delegate
-    answer: asyncio.Future[int]
-
-
 class Sysextd:
     """The daemon and its record."""
 
@@ -75,8 +47,8 @@ class Sysextd:
         self._guest = guest
         self.database = ExtensionDatabase(guest.disk)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._requests: list[_Request] = []
-        self._alerts: dict[str, int] = {}
+        self._requests: list[Request] = []
+        self.prompts = Prompts(guest, self._run)
         self._booted_in = ""
 
     # --- life
@@ -93,7 +65,7 @@ class Sysextd:
 
     def boot(self) -> None:
         """Once per boot, after the daemon's start: leftovers go, extensions of deleted apps go (assumed), enabled ones run."""
-        self._alerts.clear()
+        self.prompts.clear()
         self._booted_in = self._guest.clock.boot_uuid
         for entry in self.database:
             app_gone = entry.app_path and not self._guest.disk.path(entry.app_path).is_dir()
@@ -124,7 +96,7 @@ class Sysextd:
         self._requests.clear()
         for entry in self.database.entries:
             entry.waiters.clear()
-        self._alerts.clear()
+        self.prompts.clear()
 
     def died(self) -> None:
         """The daemon's process is gone: whatever it was doing is lost, and its clients hear of it."""
@@ -141,7 +113,7 @@ class Sysextd:
             )
         for entry in self.database.entries:
             entry.waiters.clear()
-        self._alerts.clear()
+        self.prompts.clear()
 
     # --- the app's requests
 
@@ -151,12 +123,12 @@ class Sysextd:
         Raises:
             SystemExtensionError: It failed.
         """
-        request = _Request(client, app, identifier, delegate, asyncio.get_running_loop().create_future())
+        request = Request(client, app, identifier, delegate, asyncio.get_running_loop().create_future())
         self._requests.append(request)
-        address = f"0x{0x152800000 + (client.pid << 4):x}"
+        connection = f"0x{0x152800000 + (client.pid << 4):x}"
         self._app_log(
             request,
-            f"[{address}] activating connection: mach=true listener=false peer=false name=com.apple.sysextd",
+            f"[{connection}] activating connection: mach=true listener=false peer=false name=com.apple.sysextd",
             "Default",
         )
         await self._first_lost_request(request)
@@ -168,7 +140,7 @@ class Sysextd:
         finally:
             with contextlib.suppress(ValueError):
                 self._requests.remove(request)
-            self._log(f"[{address}] invalidated because the client process (pid {client.pid}) either cancelled the connection or exited",
+            self._log(f"[{connection}] invalidated because the client process (pid {client.pid}) either cancelled the connection or exited",
                       "connection", subsystem="com.apple.xpc", sender=_XPC)  # fmt: skip
             self._log(f"client connection (pid {client.pid}) invalidated", "XPC")
 
@@ -191,7 +163,7 @@ class Sysextd:
         """Stop an extension; its staged copy goes at the next boot."""
         self._advance(entry, "terminating_for_uninstall")
         self._unlaunch(entry)
-        self._take_alert(entry)
+        self.prompts.take(entry)
         await self._guest.delay("settle", self._guest.settings.settle_seconds)
         self._advance(entry, LEFTOVER)
         self._save()
@@ -226,7 +198,7 @@ class Sysextd:
 
     # --- inside
 
-    async def _activation(self, request: _Request) -> None:
+    async def _activation(self, request: Request) -> None:
         try:
             extension = await self._realize(request)
             await self._decide(request, extension)
@@ -237,7 +209,7 @@ class Sysextd:
             self._log(f"failed to stage extension {request.identifier}: {reason}", "Staging", level="Error")
             self._fail(request, SystemExtensionError(1, "The operation couldn’t be completed."))
 
-    async def _realize(self, request: _Request) -> InstalledExtension:
+    async def _realize(self, request: Request) -> InstalledExtension:
         """Location, presence, entitlement, category, in sysextd's order."""
         guest, app, identifier = self._guest, request.app, request.identifier
         await self._activation_delay(0.25)
@@ -286,7 +258,7 @@ class Sysextd:
             raise SystemExtensionError(7, "Unknown extension category")
         return extension
 
-    async def _decide(self, request: _Request, extension: InstalledExtension) -> None:
+    async def _decide(self, request: Request, extension: InstalledExtension) -> None:
         live = [entry for entry in self.database.live(request.identifier) if entry.team == request.app.team]
         self._log(
             f'Making activation decision for extension with teamID teamID("{request.app.team}"), identifier {request.identifier}'
@@ -302,7 +274,7 @@ class Sysextd:
                 f"activateDecision found entry to replace: {old.unique_id}, "
                 f'BundleVersion(CFBundleShortVersionString: "{old.short}", CFBundleVersion: "{old.build}")'
             )
-            self._log(f"initial activation decision: requestAppReplaceAction(<sysextd.Extension: {_address(old)}>)")
+            self._log(f"initial activation decision: requestAppReplaceAction(<sysextd.Extension: {address(old)}>)")
             self._log("notifying client of activation conflict", "XPC")
             if not request.delegate.replace(old.version, f"{extension.short}/{extension.build}"):
                 raise SystemExtensionError(11, "Request canceled")
@@ -311,7 +283,7 @@ class Sysextd:
         self._log("initial activation decision: activateNew")
         await self._install(request, extension, replacing=None)
 
-    async def _same_version(self, request: _Request, same: Entry) -> None:
+    async def _same_version(self, request: Request, same: Entry) -> None:
         if same.state == ENABLED:
             self._succeed(request)
             return
@@ -321,13 +293,13 @@ class Sysextd:
         if same.state == WAITING and same.prompted_in != self._guest.clock.boot_uuid:
             # Assumed: nothing is in progress after a reboot, so the request counts as new and is shown to the user again.
             self._log("initial activation decision: activateNew")
-            self._raise_prompt(same)
+            self._ask_user(same)
             return
         self._log(
-            f"initial activation decision: coalesceWithActivationInProgress(<sysextd.Extension: {_address(same)}>)"
+            f"initial activation decision: coalesceWithActivationInProgress(<sysextd.Extension: {address(same)}>)"
         )
 
-    async def _install(self, request: _Request, extension: InstalledExtension, *, replacing: Entry | None) -> None:
+    async def _install(self, request: Request, extension: InstalledExtension, *, replacing: Entry | None) -> None:
         """Stage, validate, and either ask the user or take over the approval of what it replaces."""
         entry = Entry(
             identifier=extension.identifier,
@@ -380,7 +352,7 @@ class Sysextd:
             await self._enable(entry)
             return
         if replacing is not None:
-            self._take_alert(replacing)
+            self.prompts.take(replacing)
             for waiter in replacing.waiters:
                 self._fail(waiter, SystemExtensionError(12, "Request superseded"))
             self._advance(replacing, "uninstalling")
@@ -388,7 +360,7 @@ class Sysextd:
         self._advance(entry, WAITING)
         self._save()
         request.delegate.needs_approval()
-        self._raise_prompt(entry)
+        self._ask_user(entry)
 
     def _stage(self, extension: InstalledExtension, entry: Entry) -> None:
         if self._guest.disk.full:
@@ -423,7 +395,7 @@ class Sysextd:
         self._save()
 
     async def _enable(self, entry: Entry) -> None:
-        self._take_alert(entry)
+        self.prompts.take(entry)
         self._save()
         await self._guest.delay("settle", self._guest.settings.settle_seconds)
         if entry.state != ENABLING:
@@ -444,7 +416,7 @@ class Sysextd:
             self._advance(entry, DISABLED)
         self._save()
 
-    async def _first_lost_request(self, request: _Request) -> None:
+    async def _first_lost_request(self, request: Request) -> None:
         """Fault approval-coalesced-no-prompt: the app asked once before (its installer did), and that dialog was lost."""
         guest = self._guest
         if not guest.fault("approval-coalesced-no-prompt") or guest.state.get("lost-first-request"):
@@ -458,7 +430,7 @@ class Sysextd:
             return
         guest.remember("lost-first-request", guest.clock.boot_uuid)
         client = guest.processes.spawn(request.client.name, request.client.path, request.client.user)
-        early = _Request(client, request.app, request.identifier, _Silent(), asyncio.get_running_loop().create_future())
+        early = Request(client, request.app, request.identifier, Silent(), asyncio.get_running_loop().create_future())
         self._log(f"client activation request for {request.identifier}", "XPC")
         self._log(f"attempting to realize extension with identifier {request.identifier}")
         try:
@@ -471,55 +443,9 @@ class Sysextd:
             guest.processes.remove(client.pid)
             self._log(f"client connection (pid {client.pid}) invalidated", "XPC")
 
-    def _raise_prompt(self, entry: Entry) -> None:
-        """Have the dialog shown, after the prompt delay, by UserNotificationCenter; faults lose it on the way.
-
-        That this process owns the dialog is known; the wording of its log lines is assumed.
-        """
-        guest = self._guest
-        boot = guest.clock.boot_uuid
-        entry.prompted_in = boot
+    def _ask_user(self, entry: Entry) -> None:
+        self.prompts.ask(entry)
         self._save()
-        if guest.fault("approval-prompt-missing"):
-            return
-        lost = bool(guest.fault("approval-coalesced-no-prompt")) and guest.state.get("lost-first-request") == boot
-        if lost:
-            return
-        invisible = guest.fault("invisible-prompt-until-reboot") is not None
-        if invisible:
-            first = guest.state.get("invisible-prompt") or boot
-            guest.remember("invisible-prompt", first)
-            invisible = first == boot
-        self._run(self._prompt(entry, invisible=invisible))
-
-    async def _prompt(self, entry: Entry, *, invisible: bool) -> None:
-        guest = self._guest
-        await guest.delay("prompt", guest.settings.prompt_seconds)
-        if entry.state != WAITING or entry not in self.database.entries:
-            return
-        agent = guest.agent("UserNotificationCenter")
-        guest.log.emit(agent, f"Received CFUserNotification request from sysextd[{guest.daemon('sysextd').pid}]",
-                       subsystem="com.apple.UserNotificationCenter", category="default")  # fmt: skip
-        guest.log.emit(
-            agent, "Ordering alert window front", subsystem="com.apple.UserNotificationCenter", category="default"
-        )
-        if invisible:
-            return
-
-        def pressed(text: str) -> None:
-            self._alerts.pop(entry.unique_id, None)
-            if text.startswith("Open "):
-                guest.settings_started()
-            guest.log.emit(agent, f"Alert dismissed with response {0 if text == 'OK' else 1}",
-                           subsystem="com.apple.UserNotificationCenter", category="default")  # fmt: skip
-
-        shown = guest.display.show(Alert(AlertKind.EXTENSION, entry.app_name, entry.kind, on_button=pressed))
-        self._alerts[entry.unique_id] = shown
-
-    def _take_alert(self, entry: Entry) -> None:
-        shown = self._alerts.pop(entry.unique_id, None)
-        if shown is not None:
-            self._guest.display.dismiss(shown)
 
     def _launch(self, entry: Entry) -> None:
         self._guest.extension_jobs.launch(entry)
@@ -542,12 +468,12 @@ class Sysextd:
     async def _activation_delay(self, share: float) -> None:
         await self._guest.delay("activation", self._guest.settings.activation_seconds * share)
 
-    def _succeed(self, request: _Request) -> None:
+    def _succeed(self, request: Request) -> None:
         if not request.answer.done():
             request.answer.set_result(COMPLETED)
 
     @staticmethod
-    def _fail(request: _Request, error: SystemExtensionError) -> None:
+    def _fail(request: Request, error: SystemExtensionError) -> None:
         if not request.answer.done():
             request.answer.set_exception(error)
             with contextlib.suppress(SystemExtensionError):
@@ -575,22 +501,7 @@ class Sysextd:
             daemon, message, subsystem=subsystem if category else "", category=category, level=level, sender=sender
         )
 
-    def _app_log(self, request: _Request, message: str, level: str) -> None:
+    def _app_log(self, request: Request, message: str, level: str) -> None:
         self._guest.log.emit(
             request.client, message, subsystem="com.apple.xpc", category="connection", level=level, sender=_XPC
         )
-
-
-class _Silent:
-    def needs_approval(self) -> None:
-        """Nobody is there to hear it."""
-
-    def replace(self, old: str, new: str) -> bool:
-        """Never asked."""
-        del old, new
-        return True
-
-
-def _address(entry: Entry) -> str:
-    """A pointer as the log prints it; the same for the same entry."""
-    return f"0x7fc{zlib.crc32(entry.unique_id.encode()) & 0xFFFFFFF0:09x}"

@@ -1,0 +1,80 @@
+"""The dialog that asks the user to approve an extension: sysextd has it raised, UserNotificationCenter shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from harness.simulator.guest.extension_database import WAITING, Entry
+from harness.simulator.interfaces import Alert, AlertKind
+
+if TYPE_CHECKING:
+    from harness.simulator.guest.core import MacGuest
+
+
+class Prompts:
+    """The dialogs of one boot.
+
+    Args:
+        guest: Whose.
+        run: Runs something until it ends, or until sysextd dies.
+    """
+
+    def __init__(self, guest: MacGuest, run: Callable[[Awaitable[None]], None]) -> None:
+        self._guest = guest
+        self._run = run
+        self._shown: dict[str, int] = {}
+
+    def clear(self) -> None:
+        """Nothing is up any more."""
+        self._shown.clear()
+
+    def ask(self, entry: Entry) -> None:
+        """Have the dialog shown, after the prompt delay, by UserNotificationCenter; faults lose it on the way.
+
+        That this process owns the dialog is known; the wording of its log lines is assumed.
+        """
+        guest = self._guest
+        boot = guest.clock.boot_uuid
+        entry.prompted_in = boot
+        if guest.fault("approval-prompt-missing"):
+            return
+        lost = bool(guest.fault("approval-coalesced-no-prompt")) and guest.state.get("lost-first-request") == boot
+        if lost:
+            return
+        invisible = guest.fault("invisible-prompt-until-reboot") is not None
+        if invisible:
+            first = guest.state.get("invisible-prompt") or boot
+            guest.remember("invisible-prompt", first)
+            invisible = first == boot
+        self._run(self._show(entry, invisible=invisible))
+
+    async def _show(self, entry: Entry, *, invisible: bool) -> None:
+        guest = self._guest
+        await guest.delay("prompt", guest.settings.prompt_seconds)
+        if entry.state != WAITING or entry not in guest.sysextd.database.entries:
+            return
+        agent = guest.agent("UserNotificationCenter")
+        guest.log.emit(agent, f"Received CFUserNotification request from sysextd[{guest.daemon('sysextd').pid}]",
+                       subsystem="com.apple.UserNotificationCenter", category="default")  # fmt: skip
+        guest.log.emit(
+            agent, "Ordering alert window front", subsystem="com.apple.UserNotificationCenter", category="default"
+        )
+        if invisible:
+            return
+
+        def pressed(text: str) -> None:
+            self._shown.pop(entry.unique_id, None)
+            if text.startswith("Open "):
+                guest.settings_started()
+            guest.log.emit(agent, f"Alert dismissed with response {0 if text == 'OK' else 1}",
+                           subsystem="com.apple.UserNotificationCenter", category="default")  # fmt: skip
+
+        shown = guest.display.show(Alert(AlertKind.EXTENSION, entry.app_name, entry.kind, on_button=pressed))
+        self._shown[entry.unique_id] = shown
+
+    def take(self, entry: Entry) -> None:
+        """Its dialog goes, if it is up."""
+        shown = self._shown.pop(entry.unique_id, None)
+        if shown is not None:
+            self._guest.display.dismiss(shown)
