@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator
-from datetime import UTC, datetime
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from _pytest.runner import runtestprotocol
 
 from harness import events
 from harness.errors import HarnessError, KnownIssue, ProductFailure, SysextError, Verdict, verdict_of
+from harness.session import parameters, terminal
+from harness.session.options import add_options, is_worker, overrides
 
 if TYPE_CHECKING:
     from harness.config import AppFile
@@ -34,19 +35,9 @@ FOLLOWER = pytest.StashKey[Any]()
 CASE = pytest.StashKey["Case"]()
 ATTEMPT = pytest.StashKey[int]()
 MAC = pytest.StashKey["Mac"]()
-TERMINAL = pytest.StashKey[int]()
 HEADED = pytest.StashKey[bool]()
-UNUSABLE = pytest.StashKey[SysextError]()
 BROKEN_OFF = pytest.StashKey["Case"]()
 
-OPTIONS = {
-    "provider": "where Macs come from: tart, simulated",
-    "image": "the image to clone, whatever the macOS version",
-    "macos": "macOS versions, comma separated: 13,14,15,26",
-    "lane": "how the image was prepared: pristine, instrumented, sip-off, managed",
-    "app": "the app file (TOML) of the product under test",
-    "artifacts": "folder for case files (default: artifacts)",
-}
 ENVIRONMENT_TRIES = 2
 """A scenario that the environment broke is run once more on a fresh Mac; both are counted."""
 
@@ -57,32 +48,7 @@ class Interrupted(HarnessError):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the `--sysext-…` options."""
-    group = parser.getgroup("sysext", "macOS system extensions on disposable Macs")
-    for name, text in OPTIONS.items():
-        group.addoption(f"--sysext-{name}", default=None, help=text)
-    group.addoption(
-        "--sysext-config", default=None, help="a settings file (default: sysext.toml here, if there is one)"
-    )
-    group.addoption("--sysext-release", default=None, help="the release under test (default: the app file's last)")
-    group.addoption(
-        "--sysext-keep-vm",
-        action="store_true",
-        default=None,
-        help="keep failed Macs running, and say how to reach them",
-    )
-    group.addoption(
-        "--sysext-fault",
-        action="append",
-        default=None,
-        metavar="CODE[:rate=R][:seed=N]",
-        help="inject a fault into simulated Macs; may be given several times (`sysext faults` lists them)",
-    )
-    group.addoption(
-        "--sysext-no-preflight",
-        action="store_true",
-        help="go on also with releases whose files show that they cannot work; it is told all the same",
-    )
-    group.addoption("--sysext-quiet", action="store_true", help="no live line per step")
+    add_options(parser)
 
 
 @pytest.hookimpl(trylast=True)
@@ -92,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     The process that leads xdist's workers never collects, so there an app that is named elsewhere counts as well.
     """
     config.addinivalue_line("markers", "sysext: needs a Mac (the fixtures mac, approval, case)")
-    if _is_worker(config) or config.option.help or config.option.version or config.option.collectonly:
+    if is_worker(config) or config.option.help or config.option.version or config.option.collectonly:
         return
     with _usage_errors():
         if config.getoption("sysext_app") or (config.getoption("dist", "no") != "no" and _names_an_app(config)):
@@ -111,20 +77,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if RUN not in config.stash:
         return []
     config.stash[HEADED] = True
-    run = config.stash[RUN]
-    label = " — SIMULATED Macs: no result here says anything about a real one" if run.provider.simulated else ""
-    lines = [f"sysext: provider {run.settings.provider}{label}"]
-    lines.append(
-        f"sysext: macOS {', '.join(run.settings.macos)}; lane {run.settings.lane}; app {run.app.name} ({run.app.path})"
-    )
-    if len(run.known_issues):
-        late = [issue.id for issue in run.known_issues.expired(datetime.now(UTC).date())]
-        told = f"; expired, so that they count again: {', '.join(late)}" if late else ""
-        lines.append(f"sysext: known issues: {len(run.known_issues)}{told}")
-    if run.settings.simulated.faults:
-        lines.append(f"sysext: injected faults: {', '.join(run.settings.simulated.faults)}")
-    lines.append(f"sysext: case files in {run.folder}")
-    return lines
+    return terminal.header(config.stash[RUN])
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -133,24 +86,16 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One scenario becomes one test per macOS version."""
-    if "macos" in metafunc.fixturenames and {"mac", "case"} & set(metafunc.fixturenames):
-        versions: list[Any] = []
-        try:
-            versions = list(_run(metafunc.config).settings.macos)
-        except SysextError as error:
-            if _is_worker(metafunc.config):
-                raise pytest.Collector.CollectError(str(error)) from error
-            metafunc.config.stash[UNUSABLE] = error  # raised once all is collected: here it would be one test's error
-        metafunc.parametrize("macos", versions, ids=[f"macos{version}" for version in versions])
+    """One scenario becomes one test per macOS version, and so on."""
+    parameters.generate(metafunc, _run)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Check before the first Mac boots that there is something to run it with."""
-    if _is_worker(session.config):
+    if is_worker(session.config):
         return
-    if UNUSABLE in session.config.stash:
-        raise pytest.UsageError(str(session.config.stash[UNUSABLE]))
+    if parameters.UNUSABLE in session.config.stash:
+        raise pytest.UsageError(str(session.config.stash[parameters.UNUSABLE]))
     if session.config.option.collectonly:
         return
     if any("mac" in getattr(item, "fixturenames", ()) for item in session.items):
@@ -228,31 +173,8 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, tuple[str, dict[str
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """The table, and GitHub's job summary."""
-    if RUN not in config.stash or _is_worker(config):
-        return
-    from harness.reports.result import read_results
-    from harness.reports.summary import summarise, write_github_summary
-
-    run = config.stash[RUN]
-    if not run.folder.is_dir():
-        return
-    results, problems = read_results(run.folder)
-    if not results and not problems:
-        return
-    summary = summarise(results)
-    terminalreporter.ensure_newline()
-    terminalreporter.write_line(summary.text(width=max(160, terminalreporter._tw.fullwidth)))
-    for rerun in terminalreporter.stats.get("rerun", ()):
-        said = next((text for title, text in rerun.sections if title.startswith("sysext: ")), "").split("\n", 1)[0]
-        terminalreporter.write_line(f"RERUN {rerun.nodeid}, broken by the environment at first: {said[:300]}")
-    for problem in problems:
-        terminalreporter.write_line(str(problem))
-    terminalreporter.write_line(f"case files: {run.folder}")
-    try:
-        write_github_summary(summary)
-        (run.folder / "summary.md").write_text(summary.markdown(), encoding="utf-8")
-    except OSError as error:  # a full disk: the table above was shown all the same
-        terminalreporter.write_line(f"the summary could not be written to a file: {error}")
+    if RUN in config.stash and not is_worker(config):
+        terminal.write_summary(terminalreporter, config.stash[RUN])
 
 
 @pytest.hookimpl(trylast=True)
@@ -262,7 +184,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if BROKEN_OFF in config.stash:  # not before: its Mac was deleted just now, and that is in its stream
         config.stash[BROKEN_OFF].close()
         del config.stash[BROKEN_OFF]
-    if RUN in config.stash and not _is_worker(config):
+    if RUN in config.stash and not is_worker(config):
         folder = config.getoption("allure_report_dir", None)
         if folder:
             from harness.reports.allure import write_extras
@@ -284,9 +206,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Let go of the terminal."""
     if FOLLOWER in config.stash:
         config.stash[FOLLOWER].stop()
-    if TERMINAL in config.stash:
-        os.close(config.stash[TERMINAL])
-        del config.stash[TERMINAL]
+    terminal.let_go(config)
 
 
 @pytest.fixture(scope="session")
@@ -402,28 +322,13 @@ def _put_away(
         machine.mark_bad(str(case.failure))
     with events.step("delete machine", machine=machine.name):
         if keep and verdict not in (Verdict.PASSED, Verdict.SKIPPED) and not isinstance(case.failure, Interrupted):
-            _say_how_to_reach(item, machine.keep())
+            terminal.say_how_to_reach(item, machine.keep())
             return
         try:
             # A disposable Mac: nothing on it is wanted any more, so the power is cut.
             machine.stop(Deadline.after(seconds))
         finally:
             machine.delete()
-
-
-def _say_how_to_reach(item: pytest.Item, text: str) -> None:
-    """Show how to reach a kept Mac. The VNC password in it goes to the terminal and nowhere else: xdist's workers have
-    none, and what they report is kept in files, so there it is masked.
-    """
-    masked = events.SECRETS.mask(text)
-    write = _terminal(item.config)
-    if write is not None:
-        for line in text.splitlines():
-            write(line)
-        return
-    if masked != text:
-        masked += "\n  (the VNC password is only shown without -n; `sysext machines` lists what was kept)"
-    item.add_report_section("teardown", "sysext: kept", masked)
 
 
 def _what_went_wrong(report: pytest.TestReport, call: pytest.CallInfo[None]) -> BaseException | None:
@@ -495,17 +400,11 @@ def _run(config: pytest.Config) -> Run:
     if RUN not in config.stash:
         from harness.session.run import open_run
 
-        overrides: dict[str, Any] = {name: config.getoption(f"sysext_{name}") for name in OPTIONS}
-        if overrides["macos"] is not None:
-            overrides["macos"] = [part.strip() for part in overrides["macos"].split(",") if part.strip()]
-        overrides["keep_vm"] = config.getoption("sysext_keep_vm")
-        overrides["preflight.enforce"] = False if config.getoption("sysext_no_preflight") else None
-        overrides["simulated.faults"] = config.getoption("sysext_fault")
         workerinput = getattr(config, "workerinput", {})
         folder = workerinput.get("sysext_folder")
         given = config.getoption("sysext_config")
         config.stash[RUN] = open_run(
-            overrides,
+            overrides(config),
             config=Path(given) if given else None,
             release=config.getoption("sysext_release"),
             folder=Path(folder) if folder else None,
@@ -522,50 +421,15 @@ def _prepared(config: pytest.Config) -> Run:
     run = _run(config)
     prepare(run)
     config.stash[FOLDER] = run.folder
-    _terminal(config)  # now, while it is not captured
+    terminal.writer(config)  # now, while it is not captured
     if not config.getoption("sysext_quiet"):
         from harness.reports.console import Follower
 
-        show = _terminal(config)
+        show = terminal.writer(config)
         if show is not None:
             config.stash[FOLLOWER] = Follower(run.folder / "live.log", show)
             config.stash[FOLLOWER].start()
     return run
-
-
-def _terminal(config: pytest.Config) -> Callable[[str], None] | None:
-    """A way to write a line where pytest's own lines go; None in a process that has no terminal (xdist's workers).
-
-    While a test runs, pytest takes standard output away to capture it, also from its own reporter. What is said then
-    goes through a descriptor that was copied before: `_prepared` runs while nothing is captured.
-    """
-    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or _is_worker(config):
-        return None
-    if TERMINAL not in config.stash:
-        try:
-            config.stash[TERMINAL] = os.dup(reporter._tw._file.fileno())
-        except (AttributeError, OSError, ValueError):  # not a real file: somebody runs pytest inside their program
-            return _reporting(reporter)
-    descriptor = config.stash[TERMINAL]
-
-    def write(line: str) -> None:
-        reporter.flush()
-        start = "\n" if reporter._tw.width_of_current_line else ""
-        # We write behind its back: it now is at the start of a line, and names the file again before its next dot.
-        reporter._tw._current_line = ""
-        reporter.currentfspath = None
-        os.write(descriptor, f"{start}{line}\n".encode(errors="replace"))
-
-    return write
-
-
-def _reporting(reporter: Any) -> Callable[[str], None]:
-    def write(line: str) -> None:
-        reporter.ensure_newline()
-        reporter.write_line(line)
-
-    return write
 
 
 def _names_an_app(config: pytest.Config) -> bool:
@@ -586,7 +450,3 @@ def _usage_errors() -> Iterator[None]:
         yield
     except SysextError as error:
         raise pytest.UsageError(events.SECRETS.mask(str(error))) from error
-
-
-def _is_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")
