@@ -18,6 +18,7 @@ from harness.machines.base import (
     Provider,
     StartFailed,
     VncEndpoint,
+    Wishes,
 )
 from harness.machines.cleanup import Terminated, guard_signals
 from harness.machines.simulated import SimulatedProvider
@@ -40,6 +41,7 @@ __all__ = [
     "ThisMac",
     "ThisMacProvider",
     "VncEndpoint",
+    "Wishes",
     "guard_signals",
     "provider_for",
 ]

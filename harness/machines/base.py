@@ -58,6 +58,24 @@ class EndReason(enum.StrEnum):
 
 
 @dataclass(frozen=True)
+class Wishes:
+    """What a scenario asks of its Mac beyond the ordinary.
+
+    Attributes:
+        suspendable: Its state can be saved and gone on from (`Machine.suspend`). Not the default, for it has its price: such
+            a Mac has no audio and no entropy device, and Mac-only input devices (Tart's `--suspendable`).
+        variations: How a simulated Mac differs from the usual one, over the settings' `simulated.variations`; no other
+            provider can grant them.
+    """
+
+    suspendable: bool = False
+    variations: tuple[str, ...] = ()
+
+
+NO_WISHES = Wishes()
+
+
+@dataclass(frozen=True)
 class End:
     """How a machine ended.
 
@@ -127,10 +145,14 @@ class Machine(ABC):
         self.simulated = simulated
         self.folder = folder
         """Its work folder on this host."""
+        self.image_digest = ""
+        """The content address of what it was cloned from (`HOST/NAME@sha256:…`), where the provider knows one."""
         self.bad: str | None = None
         """Why it must not be used any more, or None."""
         self.kept = False
 
+    suspendable = False
+    """Whether `suspend` can be used on it."""
     own_display = False
     """Whether it is the very host that we run on, seen on its own display, and not to be restarted."""
 
@@ -191,12 +213,17 @@ class Machine(ABC):
         """Do not delete it at the end; returns how to reach it, for the terminal (it holds the VNC password)."""
 
     def suspend(self, deadline: Deadline) -> End:  # noqa: ARG002 - for those that can
-        """Save its state and stop.
+        """Save its state and stop. Its SSH and VNC servers are gone then, and come back elsewhere after `resume`.
 
         Raises:
             UsageError: This machine cannot.
+            EnvironmentFailure: It should, and did not.
         """
-        raise UsageError(f"{self.name} can be suspended", seen=f"the provider {self.provider} cannot suspend it")
+        raise UsageError(
+            f"{self.name} can be suspended",
+            seen=f"the provider {self.provider} cannot suspend it",
+            hint="run the scenarios that suspend with the provider tart (or simulated)",
+        )
 
     def resume(self, deadline: Deadline) -> None:  # noqa: ARG002 - for those that can
         """Go on from the saved state.
@@ -204,7 +231,11 @@ class Machine(ABC):
         Raises:
             UsageError: This machine cannot.
         """
-        raise UsageError(f"{self.name} can be resumed", seen=f"the provider {self.provider} cannot resume it")
+        raise UsageError(
+            f"{self.name} can be resumed",
+            seen=f"the provider {self.provider} cannot resume it",
+            hint="run the scenarios that suspend with the provider tart (or simulated)",
+        )
 
     def mark_bad(self, reason: str) -> None:
         """This machine is broken: do not use it again. The first reason stays."""
@@ -230,6 +261,8 @@ class Provider(ABC):
 
     name: str
     simulated: bool
+    can_suspend = False
+    """Whether it grants `Wishes.suspendable`."""
 
     @abstractmethod
     def describe(self) -> dict[str, str]:
@@ -255,6 +288,7 @@ class Provider(ABC):
         folder: Path,
         deadline: Deadline,
         environment: Mapping[str, str] | None = None,
+        wishes: Wishes = NO_WISHES,
     ) -> Machine:
         """A started machine (powered on; `ssh_endpoint` waits for the rest). On any failure nothing is left behind.
 
@@ -265,9 +299,10 @@ class Provider(ABC):
             folder: Its work folder on this host (made if absent).
             deadline: For all of it: slot, clone (with download) and start, each also limited by `settings.timeouts`.
             environment: More variables for the hypervisor's process.
+            wishes: What the scenario needs of it.
 
         Raises:
-            UsageError: Unknown image and the like; `NoFreeSlot`.
+            UsageError: A wish that this provider cannot grant; unknown image and the like; `NoFreeSlot`.
             StartFailed: It was cloned but did not start.
             EnvironmentFailure: Anything else that broke on this host.
         """

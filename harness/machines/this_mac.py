@@ -18,6 +18,7 @@ from harness.config import Settings
 from harness.errors import UsageError, Verdict
 from harness.machines.address import probe
 from harness.machines.base import (
+    NO_WISHES,
     End,
     Endpoint,
     EndReason,
@@ -26,6 +27,7 @@ from harness.machines.base import (
     NoFreeSlot,
     Provider,
     VncEndpoint,
+    Wishes,
 )
 from harness.machines.slots import Slot, Slots
 from harness.waiting import Deadline, wait_until
@@ -158,6 +160,7 @@ class ThisMacProvider(Provider):
         folder: Path,
         deadline: Deadline,
         environment: Mapping[str, str] | None = None,
+        wishes: Wishes = NO_WISHES,
     ) -> Machine:
         """This host, for one scenario at a time.
 
@@ -166,6 +169,12 @@ class ThisMacProvider(Provider):
         """
         del environment  # there is no hypervisor's process to give it to
         self.check(image)
+        if wishes.suspendable or wishes.variations:
+            raise UsageError(
+                "an ordinary Mac for the provider this-mac",
+                seen="one is asked for that can be suspended" if wishes.suspendable else ", ".join(wishes.variations),
+                hint="run that scenario with the provider tart (or simulated)",
+            )
         folder.mkdir(parents=True, exist_ok=True)
         slot = self._slots.acquire(NAME, deadline.sub(self.settings.timeouts.slot))
         events.event("this-mac", purpose=purpose, pid=os.getpid(), reason="nothing is cloned, nothing will be deleted")

@@ -60,11 +60,8 @@ class VncScreen:
         self._log = events.current()
         self._front = Front(self._log)
         self._marked: Frame | None = None
-
-        def connect(wake: int, stopped: Callable[[], bool]) -> Connection:
-            return Connection(host, port, password, user=user, encodings=encodings, wake=wake, stopped=stopped)
-
-        self._reader = Reader(connect, self._front, name=name, log=self._log)
+        self._encodings = encodings
+        self._reader = self._read_from(host, port, password, user)
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -239,11 +236,27 @@ class VncScreen:
                 for symbol in reversed(symbols[:-1]):
                     self._key(symbol, down=False)
 
+    def move_to(self, host: str, port: int, password: str | None, *, user: str | None = None) -> None:
+        """The server is elsewhere now (a VM that was resumed has a new one): go on with that. The mark, the last picture and
+        whoever subscribed stay.
+        """
+        if password:
+            events.SECRETS.add(password)
+        self._reader.close()
+        self.host, self.port = host, port
+        self._reader = self._read_from(host, port, password, user)
+
     def close(self) -> None:
         """Disconnect and end the thread. Can be called twice."""
         self._reader.close()
 
     # --- inside
+
+    def _read_from(self, host: str, port: int, password: str | None, user: str | None) -> Reader:
+        def connect(wake: int, stopped: Callable[[], bool]) -> Connection:
+            return Connection(host, port, password, user=user, encodings=self._encodings, wake=wake, stopped=stopped)
+
+        return Reader(connect, self._front, name=self.name, log=self._log)
 
     def _size(self) -> tuple[int, int]:
         return self._front.size or (2, 2)
