@@ -19,9 +19,9 @@ from harness.approval.passwords import PasswordTyper
 from harness.approval.past import NAMED
 from harness.approval.pressing import TRIES, Presser
 from harness.approval.records import Approval
-from harness.approval.routes import PROMPTS
+from harness.approval.routes import PROMPTS, SWITCHES
 from harness.approval.walk import CALM, PASSWORD, Walk, Walker
-from harness.errors import EnvironmentFailure, HarnessError, ProductFailure
+from harness.errors import EnvironmentFailure, HarnessError, ProductFailure, UsageError
 from harness.screen import Catalog, Frame, Reader, Screen, Sighting, changed_regions, is_black
 from harness.screen.frames import same
 from harness.screen.needles import Needles
@@ -245,24 +245,44 @@ class Approver:
         walk = Walk(enter, idle_since=time.monotonic())
         prompt, self._prompt = self._prompt, None
         with events.step("approve in Settings", route=enter, generation=self.generation) as step:
-            self.reader.warm_up()
-            try:
-                if enter == "url":
-                    self.walker.open(walk)
-                elif prompt is not None and prompt.window in PROMPTS:  # seen a moment ago: no need to look again
-                    self.walker.act(walk, prompt, deadline)
-                approvable = self.walker.run(walk, deadline)
-                if approvable:
-                    self.observer.proved()
-                else:
-                    self.observer.disproved(f"not approved: {walk.why}")
-                self.observer.keep(
-                    self.screen.frame(Deadline.after(2.0)), "approved" if approvable else "not-approvable"
-                )
-            finally:
-                self.quit_settings()
-            step.note(approvable=approvable, why=walk.why, steps=len(walk.steps))
-        return Approval(approvable, enter, walk.why, tuple(walk.steps), tuple(self.observer.frames))
+            return self._walked(walk, deadline, step, ("approved", "not-approvable"), prompt)
+
+    def switch_off_in_settings(self, deadline: Deadline) -> Approval:
+        """Open Settings by its URL and press the extension's switch until the oracle says disabled. Settings is closed
+        afterwards. `approvable` of the outcome says whether it is off.
+
+        Raises:
+            UsageError: This macOS generation has no such switch.
+        """
+        if self.generation < SWITCHES:
+            raise UsageError(
+                f"a macOS whose Settings has a switch for each extension ({SWITCHES} or later)",
+                seen=f"macOS {self.generation}",
+                hint="before it an extension can only be allowed; removing it is what the app or its uninstaller does",
+            )
+        walk = Walk("url", wanted="off", idle_since=time.monotonic())
+        with events.step("switch off in Settings", generation=self.generation) as step:
+            return self._walked(walk, deadline, step, ("switched-off", "not-switched-off"), None)
+
+    def _walked(
+        self, walk: Walk, deadline: Deadline, step: events.Step, names: tuple[str, str], prompt: Sighting | None
+    ) -> Approval:
+        self.reader.warm_up()
+        try:
+            if walk.route == "url":
+                self.walker.open(walk)
+            elif prompt is not None and prompt.window in PROMPTS:  # seen a moment ago: no need to look again
+                self.walker.act(walk, prompt, deadline)
+            arrived = self.walker.run(walk, deadline)
+            if arrived:
+                self.observer.proved()
+            else:
+                self.observer.disproved(f"{names[1]}: {walk.why}")
+            self.observer.keep(self.screen.frame(Deadline.after(2.0)), names[0] if arrived else names[1])
+        finally:
+            self.quit_settings()
+        step.note(approvable=arrived, why=walk.why, steps=len(walk.steps))
+        return Approval(arrived, walk.route, walk.why, tuple(walk.steps), tuple(self.observer.frames))
 
     # --- inside
 

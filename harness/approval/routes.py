@@ -9,6 +9,12 @@ from __future__ import annotations
 _POINTS = {"network": "network_extension", "driver": "driver_extension", "endpoint-security": "endpoint_security"}
 ENABLED = frozenset({"activated_enabled", "activated_enabling"})
 """States in which nobody is asked for anything any more."""
+DISABLED = frozenset({"activated_disabled"})
+"""States in which it is switched off."""
+ENDING = "terminating_for_disable"
+"""How the states between the two begin."""
+SWITCHES = 15
+"""The first macOS generation whose Settings has a switch for each extension: before it there is only "Allow"."""
 PROMPTS = ("alert-new-extension", "alert-blocked", "alert-updated")
 """Window classes of the first prompt; the older ones are accepted on all versions (vendors still picture them on 15)."""
 

@@ -15,7 +15,7 @@ from harness.approval.passwords import PasswordTyper
 from harness.approval.past import LISTS
 from harness.approval.pressing import EFFECT, TRIES, Presser
 from harness.approval.records import Step
-from harness.approval.routes import ENABLED, PROMPTS, settings_url
+from harness.approval.routes import DISABLED, ENABLED, ENDING, PROMPTS, settings_url
 from harness.screen import Box, Button, Frame, Screen, Sighting, changed_regions
 from harness.screen.frames import scrolled_by
 from harness.screen.recognise import is_app
@@ -50,6 +50,8 @@ class Walk:
     """What one walk remembers."""
 
     route: str
+    wanted: str = "on"
+    """What the extension's switch is to be: "on" (approve it) or "off"."""
     tries: Counter[str] = field(default_factory=Counter)
     steps: list[Step] = field(default_factory=list)
     before: Frame | None = None
@@ -62,6 +64,11 @@ class Walk:
     hopeless: str = ""
     missed: Sighting | None = None
     """A window whose button was to be pressed, and had gone or moved."""
+
+    @property
+    def ends(self) -> frozenset[str]:
+        """The states that it walks towards."""
+        return DISABLED if self.wanted == "off" else ENABLED
 
 
 class Walker:
@@ -101,10 +108,12 @@ class Walker:
         self.ours = ours
 
     def run(self, walk: Walk, deadline: Deadline) -> bool:
-        """Until the oracle says enabled (True), or nothing is left to try, or the deadline (False; `walk.why` says why)."""
+        """Until the oracle says enabled (or disabled, where that is wanted: True), or nothing is left to try, or the deadline
+        (False; `walk.why` says why).
+        """
         while True:
             state = self.oracle()
-            if state in ENABLED:
+            if state in walk.ends:
                 walk.why = f"the oracle says {state}"
                 return True
             if walk.hopeless:
@@ -113,6 +122,9 @@ class Walker:
             if deadline.expired:
                 walk.why = f"not within {deadline.seconds:g} s; {walk.why}"
                 return False
+            if walk.wanted == "off" and state is not None and state.startswith(ENDING):
+                self._wait_for_its_end(walk, state, deadline)
+                continue
             frame = self.screen.settle(deadline.sub(2.0), quiet=CALM)
             idle = time.monotonic() - walk.idle_since
             full = idle > LOOK_FULLY and not walk.looked_fully
@@ -153,7 +165,7 @@ class Walker:
         walk.why = f"{seen.window}: {seen.why}"
         if seen.window == _SHEET:
             return self._act_on_sheet(walk, seen, deadline)
-        if seen.advice is not None:
+        if seen.advice is not None and not (walk.wanted == "off" and seen.window in _PRIVACY):  # there it says Allow
             return self._press(walk, seen, seen.advice, deadline)
         if seen.window == _LOGIN_ITEMS or seen.window in _PRIVACY:
             return self.scroll(walk, seen.window, seen.box)
@@ -163,7 +175,7 @@ class Walker:
         if not self.ours(seen):
             walk.why = f"a prompt for “{seen.app_name}” is in front"
             return self.presser.move_aside(seen, deadline)
-        if walk.route == "prompt":
+        if walk.route == "prompt" and walk.wanted == "on":
             button = seen.advice
         else:
             # It covers the page. OK only closes it; that it was there is not for this walk to judge.
@@ -184,17 +196,20 @@ class Walker:
             )
             return True
         ours = rows[0] if rows else None
-        if ours is not None and ours.state == "on":
+        if ours is not None and ours.state == walk.wanted:
             done = next((button for button in seen.buttons if button.role == "other"), None)
             if idle > 2.0 and done is not None:  # some releases take the change only when the sheet is closed
                 return self._press(walk, seen, done, deadline)
             return False
-        if ours is not None and seen.advice is not None:
-            return self._press(walk, seen, seen.advice, deadline)
+        press = seen.advice if walk.wanted == "on" else ours
+        if ours is not None and press is not None and press.state:
+            return self._press(walk, seen, press, deadline)
         if ours is None and idle > 2.0 and walk.scrolls < _MOST_SCROLLS:
             return self.scroll(walk, seen.window, seen.box)
         if ours is None and idle > ROWS_COME:
-            walk.hopeless = f"the sheet has no row that can be switched on: {seen.why}" if walk.opened > 1 else ""
+            walk.hopeless = (
+                f"the sheet has no row that can be switched {walk.wanted}: {seen.why}" if walk.opened > 1 else ""
+            )
             if not walk.hopeless:
                 self.open(walk)
                 return True
@@ -287,6 +302,14 @@ class Walker:
                 now=seen.window if seen else None,
                 reason="it went before its button was pressed: answered by somebody else, or by its owner",
             )
+
+    def _wait_for_its_end(self, walk: Walk, state: str, deadline: Deadline) -> None:
+        """Switched off, and its process has not ended yet: there is nothing to press; it ends, or it hangs."""
+        walk.why = f"it was switched off, and the state stays {state}"
+        if time.monotonic() - walk.idle_since > PATIENCE:
+            walk.hopeless = walk.why
+            return
+        self.screen.settle(deadline.sub(0.5), quiet=CALM)
 
     def _wait(self, walk: Walk, frame: Frame, deadline: Deadline) -> None:
         """Nothing to do: wait for news; after a while open the page (again) by its URL; then give up."""

@@ -11,8 +11,9 @@ from typing import Literal
 from harness import events
 from harness.approval import Approval, Approver, VncChannel
 from harness.approval.ax import AxChannel
+from harness.approval.routes import SWITCHES
 from harness.apps.activation import ENABLED, WAITING, Activation
-from harness.errors import HarnessError, ProductFailure
+from harness.errors import HarnessError, ProductFailure, UsageError
 from harness.screen import Sighting
 from harness.screen.catalog import load_catalog
 from harness.screen.needles import Needles
@@ -28,6 +29,7 @@ CONSENTS = {
 }
 """App file's consent → window class."""
 
+DISABLED = "activated_disabled"
 SETTINGS_KINDS = {"endpoint-security": "endpoint-security", "driver": "driver"}
 """App file's extension kind → the list it stands in in Settings; all others are network extensions."""
 
@@ -160,6 +162,42 @@ class ApprovalSteps:
         self.expect_prompt(activation)
         self.approve(activation)
         return activation
+
+    @property
+    def can_switch(self) -> bool:
+        """Whether Settings of this macOS has a switch for each extension (15 and later; before it there is only Allow)."""
+        return self.mac.generation >= SWITCHES
+
+    def switch_off(self) -> None:
+        """Switch the extension off in Settings, and see it disabled and its process gone.
+
+        Raises:
+            UsageError: This macOS has no such switch (see `can_switch`).
+            ProductFailure: It does not go off.
+        """
+        outcome = self.approver.switch_off_in_settings(self.deadline())
+        if not outcome.approvable:
+            raise ProductFailure(
+                f"{self.mac.app.extension.id} on {self.mac.name} to be switched off in Settings",
+                seen=f"{outcome.why}; the state is {self.mac.state()}",
+                hint="the frames in the case file show each step; `systemextensionsctl list` there shows the state",
+            )
+        self.mac.expect_state(DISABLED)
+        self.mac.expect_stopped()
+
+    def switch_on(self) -> None:
+        """Switch the extension on again in Settings, after `switch_off`, and see it enabled. Nobody is asked for more than
+        the password.
+
+        Raises:
+            UsageError: This macOS has no such switch.
+            ProductFailure: It does not go on.
+        """
+        if not self.can_switch:
+            raise UsageError(f"macOS {SWITCHES} or later", seen=f"macOS {self.mac.macos}: Settings has no switch")
+        with events.step("switch on"):
+            self._approved(self.approver.approve_in_settings(self.deadline(), enter="url"))
+            self.mac.expect_state(ENABLED)
 
     def expect_no_prompt(self, activation: Activation) -> None:
         """No approval prompt comes up; the request stays what it is.

@@ -25,6 +25,7 @@ from harness.machines import Machine
 from harness.screen import Reader, Screen, VncScreen
 from harness.screen.recording import ScreenRecorder
 from harness.session import preflight
+from harness.session.builds import tell_build
 from harness.session.case import Case
 from harness.waiting import Deadline, wait_until
 
@@ -81,6 +82,7 @@ class Mac:
         self.guest = Guest(machine.ssh_endpoint, settings.guest, name=machine.name, folder=machine.folder)
         self.oracle = Oracle(self.guest, app)
         self.installed: Installed | None = None
+        case.image_digest = machine.image_digest
         self._screen: Screen | None = None
         self._recorder: ScreenRecorder | None = None
         self._log: LogStream | None = None
@@ -141,6 +143,7 @@ class Mac:
         self._preflight(release)
         bundle = fetch_release(self.app.release(release), self.app, self.settings.cache_dir)
         bundle.require_extension(self.app.extension.id)
+        tell_build(bundle, self.app.release(release).version, self.app.extension.id)
         path = installing.install_bundle(
             self.guest,
             bundle,
@@ -236,6 +239,17 @@ class Mac:
             blame=Verdict.PRODUCT_FAILURE,
         )
         return self.expect_working()
+
+    def expect_stopped(self) -> None:
+        """Wait until launchd runs no process of the installed extension."""
+        wait_until(
+            self._job,
+            lambda job: job is None or job.pid is None,
+            what=f"the extension's process on {self.name} to be gone",
+            deadline=self._after(self.settings.timeouts.ready),
+            hint="`launchctl print` in the case file shows its job",
+            blame=Verdict.PRODUCT_FAILURE,
+        )
 
     def uninstall(self) -> None:
         """Delete the installed app."""
