@@ -17,6 +17,7 @@ from _pytest.runner import runtestprotocol
 from harness import events
 from harness.errors import HarnessError, KnownIssue, ProductFailure, SysextError, Verdict, verdict_of
 from harness.session import parameters, terminal
+from harness.session.markers import add_markers, wishes_for
 from harness.session.options import add_options, is_worker, overrides
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     The process that leads xdist's workers never collects, so there an app that is named elsewhere counts as well.
     """
-    config.addinivalue_line("markers", "sysext: needs a Mac (the fixtures mac, approval, case)")
+    add_markers(config)
     if is_worker(config) or config.option.help or config.option.version or config.option.collectonly:
         return
     with _usage_errors():
@@ -262,6 +263,7 @@ def mac(request: pytest.FixtureRequest, sysext_run: Run, case: Case) -> Iterator
     with contextlib.ExitStack() as stack:
         stack.enter_context(guard_signals())
         machine = sysext_run.provider.create(
+    wishes = wishes_for(request.node, sysext_run.provider)
             image=settings.image_for(case.macos),
             macos=case.macos,
             purpose=case.scenario,
@@ -274,6 +276,7 @@ def mac(request: pytest.FixtureRequest, sysext_run: Run, case: Case) -> Iterator
             try:
                 _put_away(request.node, machine, case, settings.keep_vm, settings.timeouts.shutdown)
             except Exception as trouble:
+            **wishes,
                 if error is None:
                     raise
                 # What went wrong first must be heard; the machine's lease stays, so that it is tried again.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import SysextError
+from harness.session.markers import versions_for
 from harness.session.options import is_worker
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ UNUSABLE = pytest.StashKey[SysextError]()
 
 
 def generate(metafunc: pytest.Metafunc, run: Callable[[pytest.Config], Run]) -> None:
-    """One scenario becomes one test per macOS version.
+    """One scenario becomes one test per macOS version (fewer where its markers say so).
 
     Args:
         metafunc: The scenario.
@@ -28,7 +29,7 @@ def generate(metafunc: pytest.Metafunc, run: Callable[[pytest.Config], Run]) -> 
         return
     versions: list[Any] = []
     try:
-        versions = list(run(metafunc.config).settings.macos)
+        versions = list(versions_for(metafunc.definition, run(metafunc.config).settings.macos))
     except SysextError as error:
         if is_worker(metafunc.config):
             raise pytest.Collector.CollectError(str(error)) from error
