@@ -80,6 +80,9 @@ class SimulatedSettings(_Table):
     appearance: Literal["light", "dark"] = "light"
     faults: list[str] = Field(default_factory=list)
     """`CODE[:rate=0.2][:seed=7][:key=value…]`, as `--sysext-fault` takes them."""
+    run_key: str = Field(default="", max_length=500, pattern=r"^[^\x00-\x1f]*$")
+    """What decides, with a fault's seed, whether a fault with a rate below 1 strikes; empty: made from each scenario's own
+    name, attempt and cycle. `sysext replay` sets it to that of the run which is replayed."""
     variations: list[str] = Field(default_factory=list)
     """`NAME=VALUE`: what the simulated display does differently, as real Macs differ; `docs/variations.md` lists them."""
 
@@ -196,6 +199,17 @@ class HistorySettings(_Table):
     """Add each run to it when it ends."""
 
 
+class UpgradeSettings(_Table):
+    """Upgrade paths: `scenarios/test_upgrade_paths.py`, docs/upgrades.md."""
+
+    paths: list[str] = Field(default_factory=list)
+    """Which upgrades to walk, as `--sysext-upgrade` takes them; empty for a small choice that has each way and each state once."""
+    ladder: bool = True
+    """When an upgrade leaves something broken, try what heals it, rung by rung, and say which did; the scenario fails all the same."""
+    rung_seconds: float = Field(default=30, gt=0)
+    """How long the extension may take to work again after a rung of that ladder."""
+
+
 class Settings(_Table):
     """Everything `sysext.toml` may say."""
 
@@ -220,6 +234,7 @@ class Settings(_Table):
     screen: ScreenSettings = Field(default_factory=ScreenSettings)
     triage: TriageSettings = Field(default_factory=TriageSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
+    upgrades: UpgradeSettings = Field(default_factory=UpgradeSettings)
     known_issues: list[Path] = Field(default_factory=lambda: [Path("known_issues")])
     """Files, or folders of files, that describe failures that are known; a folder named here must exist."""
 
@@ -254,11 +269,15 @@ class Release(_Table):
     Attributes:
         version: The name it goes by ("0.11.5"); need not be the bundle's own version.
         source: `pypi:NAME==VERSION`, an https URL (then `sha256` is required), or a path or glob relative to the app file.
+        pkg: The package it is shipped as: a path or glob relative to the app file. Without one, it is built on the Mac.
+        rebuild_of: The release that has the same versions in its files and other content: what macOS takes for the same.
     """
 
     version: str
     source: str
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    pkg: str | None = None
+    rebuild_of: str | None = None
 
 
 class ExtensionSpec(_Table):
@@ -295,6 +314,37 @@ class FunctionCheck(_Table):
     sudo: bool = False
 
 
+class UpdaterSpec(_Table):
+    """The app's own updater, as a command in the guest.
+
+    Attributes:
+        command: `{app}`: the installed app, `{new}`: the new one, `{pid}`: the running app or 0. Empty: quit, move aside, move in.
+        sudo: Run it as root.
+    """
+
+    command: list[str] = Field(default_factory=list)
+    sudo: bool = False
+
+
+class TrafficSpec(_Table):
+    """How to see that traffic passes through the extension. Tried before anything is activated: a Mac that has no network by
+    itself proves nothing.
+
+    Attributes:
+        command: A command in the guest that causes traffic and succeeds when it got through (`curl …`).
+        expect_output: A regular expression that must be found in its output.
+        count_command: Prints what the extension has counted: the last whole number in its output must rise.
+        count_pattern: A regular expression with one group, the number, where it is not simply the last one.
+        sudo: Run `count_command` as root.
+    """
+
+    command: list[str] = Field(min_length=1)
+    expect_output: str | None = None
+    count_command: list[str] = Field(default_factory=list)
+    count_pattern: str | None = None
+    sudo: bool = False
+
+
 class AppFile(_Table):
     """The product under test."""
 
@@ -312,6 +362,10 @@ class AppFile(_Table):
     """The name of the network configuration the app saves, as `scutil --nc list` shows it."""
     log_subsystems: list[str] = Field(default_factory=list)
     checks: list[FunctionCheck] = Field(default_factory=list)
+    updater: UpdaterSpec = Field(default_factory=UpdaterSpec)
+    traffic: TrafficSpec | None = None
+    deactivate: list[str] = Field(default_factory=list)
+    """Arguments with which the app asks for its extension's deactivation and ends, if it can: a rung of the recovery ladder."""
     quarantine: bool = False
     """Set com.apple.quarantine on install, as a browser download would have it."""
     path: Path = Path()
@@ -323,6 +377,11 @@ class AppFile(_Table):
         names = [release.version for release in releases]
         if len(set(names)) != len(names):
             raise ValueError("each release has its own version")
+        for release in releases:
+            if release.rebuild_of is not None and (
+                release.rebuild_of not in names or release.rebuild_of == release.version
+            ):
+                raise ValueError(f"rebuild_of of {release.version} names another release of this file")
         return releases
 
     def release(self, version: str | None = None) -> Release:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from harness import events
-from harness.errors import SysextError
-from harness.machines.base import MachineState
+from harness.errors import SysextError, UsageError
+from harness.machines.base import Endpoint, MachineState, VncEndpoint
 from harness.machines.processes import alive, birth, kill
 from harness.machines.slots import exclusive
 from harness.machines.tart_cli import TartCli
@@ -26,6 +26,39 @@ from harness.waiting import Deadline
 SCHEMA = 1
 REAP_SECONDS = 60.0
 """For one machine: kill, list, delete."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """How to reach a machine that was kept.
+
+    The VNC password stands here, and nowhere else on disk: the hypervisor says it once, and whoever kept the machine is gone.
+    A lease can be read by its owner only, and goes with the machine.
+
+    Attributes:
+        since: When it was kept, UTC, ISO 8601.
+    """
+
+    since: str
+    user: str = ""
+    ssh_host: str = ""
+    ssh_port: int = 0
+    vnc_host: str = ""
+    vnc_port: int = 0
+    vnc_password: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, ssh: Endpoint | None, vnc: VncEndpoint | None, *, user: str) -> Door:
+        """Of a machine that is being kept now."""
+        return cls(
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            user=user,
+            ssh_host=ssh.host if ssh is not None else "",
+            ssh_port=ssh.port if ssh is not None else 0,
+            vnc_host=vnc.host if vnc is not None else "",
+            vnc_port=vnc.port if vnc is not None else 0,
+            vnc_password=vnc.password if vnc is not None else "",
+        )
 
 
 @dataclass(frozen=True)
@@ -48,6 +81,7 @@ class Lease:
         helper_birth: Its birth.
         kept: Kept on purpose: reaped only when asked for.
         folder: Its work folder (its case file's `machine/`), absolute; None in leases of before there was this field.
+        door: How to reach it, if it was kept.
     """
 
     name: str
@@ -65,6 +99,7 @@ class Lease:
     helper_birth: str | None = None
     kept: bool = False
     folder: str | None = None
+    door: Door | None = None
     schema: int = SCHEMA
 
     @property
@@ -181,6 +216,30 @@ class Leases:
                 )
             )
         return result
+
+    def remove(self, name: str, *, seconds: float = 120.0) -> bool:
+        """Remove one kept machine, whoever made it; False if there is no lease of that name.
+
+        Raises:
+            UsageError: It is in use: it was not kept, and its owner is there.
+            EnvironmentFailure, WaitTimeout, OSError: It could not be removed; the lease stays.
+        """
+        deadline = Deadline.after(seconds)
+        path = self.folder / f"{name}.json"
+        with exclusive(self.folder / "reaper.lock", deadline, what="another reaper to be done"):
+            lease = next((one for one in self.all() if one.name == name), None)
+            if lease is None:
+                return False
+            if not lease.kept and lease.owner_alive:
+                raise UsageError(
+                    f"{name} to be a Mac that was kept",
+                    seen=f"it is in use by process {lease.owner}",
+                    hint="end that run first",
+                )
+            with events.step("delete kept machine", machine=name):
+                _remove(lease, deadline)
+            path.unlink(missing_ok=True)
+        return True
 
     def reap(self, provider: str | None = None, *, include_kept: bool = False, seconds: float = 600.0) -> list[str]:
         """Remove every machine whose owner is gone.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import EnvironmentFailure, UsageError
-from harness.machines.base import Endpoint
+from harness.machines.base import Endpoint, Wishes
 from harness.machines.tart import TartProvider
 from harness.machines.tart_cli import TartCli
 from harness.machines.tart_output import VmRow, explain
@@ -66,9 +67,21 @@ class SimulatedProvider(TartProvider):
         told = any(variation.startswith("accessibility=") for variation in self.settings.simulated.variations)
         return ["accessibility=granted"] if self.settings.lane == "instrumented" and not told else []
 
-    def run_environment(self, purpose: str) -> dict[str, str]:
+    def run_environment(self, purpose: str, given: Mapping[str, str]) -> dict[str, str]:
         """The run key decides, with a fault's seed, whether a fault with a rate below 1 strikes this machine."""
-        return {"SYSEXT_SIM_RUN_KEY": purpose}
+        variables = {"SYSEXT_SIM_RUN_KEY": purpose, **given}
+        if self.settings.simulated.run_key:
+            variables["SYSEXT_SIM_RUN_KEY"] = self.settings.simulated.run_key
+        return variables
+
+    def wished(self, wishes: Wishes) -> dict[str, str]:
+        """What a scenario wishes goes over the settings' variation of the same name."""
+        if not wishes.variations:
+            return {}
+        names = {_name_of(variation) for variation in wishes.variations}
+        usual = [*self.settings.simulated.variations, *self._grants()]
+        kept = [variation for variation in usual if _name_of(variation) not in names]
+        return {"SYSEXT_SIM_VARIATIONS": ",".join([*kept, *wishes.variations])}
 
     def hardware(self) -> tuple[int, int, str]:
         """Few CPUs and little memory are only said, not taken."""
@@ -139,6 +152,11 @@ def _check_option(fault: str, option: str) -> None:
             raise UsageError(f"a rate from 0 to 1 in {fault!r}", seen=repr(value))
     if name == "seed" and not value.lstrip("-").isdecimal():
         raise UsageError(f"a whole number as seed in {fault!r}", seen=repr(value))
+
+
+def _name_of(variation: str) -> str:
+    """`rows` of `rows=3`."""
+    return variation.partition("=")[0].strip()
 
 
 def _installed() -> str:

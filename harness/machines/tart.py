@@ -18,6 +18,7 @@ from harness.events import SECRETS
 from harness.machines import cleanup
 from harness.machines.address import AddressFinder, hint_for, probe, resolvers
 from harness.machines.base import (
+    NO_WISHES,
     End,
     Endpoint,
     EndReason,
@@ -26,8 +27,9 @@ from harness.machines.base import (
     Provider,
     StartFailed,
     VncEndpoint,
+    Wishes,
 )
-from harness.machines.leases import LeaseFile, Leases
+from harness.machines.leases import Door, LeaseFile, Leases
 from harness.machines.slots import Slot, Slots
 from harness.machines.supervised import OUTPUT_LIMIT, SupervisedRun
 from harness.machines.tart_cli import TartCli
@@ -39,6 +41,8 @@ START_SECONDS = 90.0
 STOP_GRACE = 10
 """Seconds that `tart stop` gives the process before it kills it."""
 DELETE_SECONDS = 60.0
+SUSPENDABLE = "--suspendable"
+"""Needed at the first start already: the devices that it leaves out cannot be taken away later (openai/tart#803)."""
 
 
 class TartMachine(Machine):
@@ -55,11 +59,16 @@ class TartMachine(Machine):
         cli: TartCli,
         slot: Slot,
         lease: LeaseFile,
+        suspendable: bool = False,
     ) -> None:
         super().__init__(
             name=name, image=image, macos=macos, provider=owner.name, simulated=owner.simulated, folder=folder
         )
         self._owner = owner
+        self._arguments = [] if self.simulated else list(owner.settings.tart.run_arguments)
+        self.suspendable = suspendable or SUSPENDABLE in self._arguments
+        if self.suspendable and SUSPENDABLE not in self._arguments:
+            self._arguments.append(SUSPENDABLE)
         self._cli = cli
         self._slot = slot
         self._lease = lease
@@ -99,9 +108,11 @@ class TartMachine(Machine):
         Raises:
             UsageError, EnvironmentFailure, WaitTimeout: See `TartCli.clone` and `TartCli.set`.
         """
-        with events.step("clone", machine=self.name, image=self.image):
+        with events.step("clone", machine=self.name, image=self.image) as step:
             self._cloned = True
             self._cli.clone(self.image, self.name, deadline, on_pid=self._lease.helper)
+            self.image_digest = self._owner.digest(self.image, deadline)
+            step.note(image_digest=self.image_digest)
             cpu, memory_mb, display = self._owner.hardware()
             self._cli.set(self.name, cpu=cpu, memory_mb=memory_mb, display=display, deadline=deadline)
 
@@ -129,7 +140,7 @@ class TartMachine(Machine):
 
     def _start_once(self, deadline: Deadline) -> End | None:
         argv = [str(self._cli.path()), "run", self.name, "--no-graphics", "--vnc-experimental"]
-        argv += self._owner.settings.tart.run_arguments if not self.simulated else []
+        argv += self._arguments
         run = SupervisedRun(
             argv, environment=self._cli.environment(), output=self.run_output, inherit=[self._slot.fileno()]
         )
@@ -162,7 +173,7 @@ class TartMachine(Machine):
             finder = AddressFinder(
                 lambda resolver, limit: self._cli.ip(self.name, resolver, limit),
                 lambda address, limit: self._owner.door(address, self._owner.settings.guest.ssh_port, limit),
-                order=resolvers(self._owner.settings.tart.run_arguments if not self.simulated else ()),
+                order=resolvers(self._arguments),
                 again=self._owner.ask_again,
                 patience=self._owner.resolver_patience,
             )
@@ -263,12 +274,12 @@ class TartMachine(Machine):
                 events.event("graceful-stop-slow", machine=self.name, seconds=deadline.seconds)
 
     def suspend(self, deadline: Deadline) -> End:
-        """See `Machine`. Only with `--suspendable` in `tart.run_arguments`: without it Tart loses the VM."""
-        if "--suspendable" not in self._owner.settings.tart.run_arguments or self.simulated:
+        """See `Machine`. Only with `--suspendable`: without it Tart loses the VM."""
+        if not self.suspendable:
             raise UsageError(
                 f"{self.name} can be suspended",
                 seen="it was not started with --suspendable",
-                hint="add --suspendable to tart.run_arguments",
+                hint="mark the scenario with `@pytest.mark.sysext_suspendable`, or add --suspendable to tart.run_arguments",
             )
         run = self._run
         if run is None or not run.running():
@@ -291,8 +302,16 @@ class TartMachine(Machine):
         """See `Machine`."""
         if self.running():
             return
-        self._ssh = None
-        self.start(deadline)
+        with events.step("resume", machine=self.name):
+            state = self._state(deadline.sub(30))
+            if state != "suspended":  # `tart run` would boot it, and nobody would notice
+                raise EnvironmentFailure(
+                    f"{self.name} to be suspended",
+                    seen=f"Tart says it is {state or 'unknown'}",
+                    hint="its saved state is gone: see the output of `tart run` in the case file",
+                )
+            self._ssh = None
+            self.start(deadline)
 
     def delete(self) -> None:
         """See `Machine`."""
@@ -345,7 +364,8 @@ class TartMachine(Machine):
 
     def keep(self) -> str:
         """See `Machine`."""
-        self._lease.update(kept=True)
+        vnc = self._run.vnc() if self._run is not None else None
+        self._lease.update(kept=True, door=Door.of(self._ssh, vnc, user=self._owner.settings.guest.user))
         self.kept = True
         cleanup.forget(self)
         events.event("machine-kept", machine=self.name)
@@ -354,7 +374,6 @@ class TartMachine(Machine):
         if self._ssh is not None:
             user = self._owner.settings.guest.user
             lines.append(f"  ssh -p {self._ssh.port} {user}@{self._ssh.host}")
-        vnc = self._run.vnc() if self._run is not None else None
         if vnc is not None and self.running():
             lines.append(f"  vnc://:{vnc.password}@{vnc.host}:{vnc.port}")
         lines.append(f"  {home}{self._cli.executable} stop {self.name}")
@@ -367,6 +386,7 @@ class TartProvider(Provider):
 
     name = "tart"
     simulated = False
+    can_suspend = True
     start_pauses: tuple[float, ...] = (2.0, 5.0, 10.0)
     """Seconds between starts that the host's VM limit refused."""
     ask_again = 2.0
@@ -384,6 +404,7 @@ class TartProvider(Provider):
         self.slots = Slots(settings.cache_dir / "slots", self.name, self._slot_count())
         self.leases = Leases(settings.cache_dir / "leases")
         self._version: str | None = None
+        self._digests: dict[str, str] = {}
         self._reaped = False
 
     # What the simulated provider does otherwise
@@ -406,9 +427,37 @@ class TartProvider(Provider):
         """Where this host reaches a guest's port."""
         return Endpoint(address, port)
 
-    def run_environment(self, purpose: str) -> dict[str, str]:  # noqa: ARG002 - the simulated one has some
-        """Variables for all `tart` calls of one machine."""
+    def run_environment(self, purpose: str, given: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002 - the simulated one has some
+        """Variables for all `tart` calls of one machine; `given` are those that `create` was given."""
+        return dict(given)
+
+    def wished(self, wishes: Wishes) -> dict[str, str]:
+        """Variables that grant a scenario's wishes.
+
+        Raises:
+            UsageError: A wish that cannot be granted.
+        """
+        if wishes.variations:
+            raise UsageError(
+                "variations only with simulated Macs",
+                seen=f"provider {self.name}, variations {', '.join(wishes.variations)}",
+                hint="a real Mac is what it is: prepare the image so",
+            )
         return {}
+
+    def digest(self, image: str, deadline: Deadline) -> str:
+        """The content address of an image that was just cloned, asked once per image; "" (told as an event) where there is
+        none to be had: then only its name is known. Never raises.
+        """
+        if "@sha256:" in image:
+            return image
+        if image not in self._digests:
+            try:
+                self._digests[image] = self.cli.digest(image, deadline.sub(30)) if "/" in image else ""
+            except (SysextError, OSError) as error:
+                events.event("degraded", what=f"the digest of {image} is not known", reason=str(error))
+                return ""
+        return self._digests[image]
 
     # The promises of Provider
 
@@ -475,9 +524,11 @@ class TartProvider(Provider):
         folder: Path,
         deadline: Deadline,
         environment: Mapping[str, str] | None = None,
+        wishes: Wishes = NO_WISHES,
     ) -> Machine:
         """See `Provider`."""
         with events.step("create machine", provider=self.name, image=image, macos=macos, purpose=purpose) as step:
+            wished = self.wished(wishes)
             rows = self._known(image)
             if not self._reaped:
                 self._reaped = True
@@ -487,7 +538,9 @@ class TartProvider(Provider):
             name = _fresh_name(purpose, macos, {row.name for row in rows})
             step.note(machine=name)
             slot = self.slots.acquire(name, deadline.sub(timeouts.slot), before_waiting=self.reap)
-            cli = self.cli.derived({**self.run_environment(purpose), **(environment or {})})
+            variables = {**self.run_environment(purpose, environment or {}), **wished}
+            step.note(run_key=variables.get("SYSEXT_SIM_RUN_KEY", ""))
+            cli = self.cli.derived(variables)
             try:
                 lease = self.leases.open(
                     name=name,
@@ -498,7 +551,15 @@ class TartProvider(Provider):
                     folder=folder,
                 )
                 machine = TartMachine(
-                    self, name=name, image=image, macos=macos, folder=folder, cli=cli, slot=slot, lease=lease
+                    self,
+                    name=name,
+                    image=image,
+                    macos=macos,
+                    folder=folder,
+                    cli=cli,
+                    slot=slot,
+                    lease=lease,
+                    suspendable=wishes.suspendable,
                 )
                 cleanup.register(machine)
             except BaseException:

@@ -91,6 +91,7 @@ class CaseResult:
         nodeid: pytest's.
         macos: "13", "14", "15", "26".
         image: What the machine was cloned from.
+        image_digest: Its content address (`HOST/NAME@sha256:…`), where the provider knows one.
         lane: How that image was prepared; verdicts of different lanes are never mixed.
         provider: Where the Mac came from.
         simulated: True unless a real Mac did it. Such a result signs nothing off.
@@ -122,6 +123,7 @@ class CaseResult:
     simulated: bool
     release: str
     verdict: Verdict
+    image_digest: str = ""
     error: str = ""
     prompt_appeared: bool | None = None
     approvable: bool | None = None

@@ -25,6 +25,7 @@ class Case:
     Attributes:
         folder: The case file.
         log: The event stream (`run.jsonl` in the case file).
+        image_digest: The content address of the Mac's image, once there is a Mac and where it has one.
         prompt_appeared: Did macOS ask? None until a scenario asked that question.
         approvable: Could it be approved by whatever route? None as above.
         why: What triage says of its failure (`harness.session.why`).
@@ -45,6 +46,7 @@ class Case:
     folder: CaseFolder
     log: events.EventLog
     artifacts: Path
+    image_digest: str = ""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     clock: float = field(default_factory=time.monotonic)
     prompt_appeared: bool | None = None
@@ -83,6 +85,7 @@ class Case:
             nodeid=self.nodeid,
             macos=self.macos,
             image=self.image,
+            image_digest=self.image_digest,
             lane=self.settings.lane,
             provider=self.settings.provider,
             simulated=self.simulated,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,14 @@ class Run:
             self._reader = make_reader(self.settings)
         return self._reader
 
+    @cached_property
+    def app_sha256(self) -> str:
+        """Of the app file's bytes, as they are when the first scenario starts; "" if it cannot be read any more."""
+        try:
+            return hashlib.sha256(self.app.path.read_bytes()).hexdigest()
+        except OSError:
+            return ""
+
     def open_case(self, *, scenario: str, nodeid: str, macos: str, attempt: int, failed_before: bool) -> Case:
         """Make the case file of one attempt."""
         from harness.evidence import CaseFolder
@@ -68,6 +78,7 @@ class Run:
             lane=self.settings.lane,
             image=self.settings.image_for(macos),
             app=self.app.name,
+            app_file={"path": str(self.app.path), "sha256": self.app_sha256},
             release=self.app.release(self.release).version,
             settings=self.settings.model_dump(mode="json"),
         )

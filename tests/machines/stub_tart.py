@@ -13,6 +13,7 @@ Run as a program (see conftest.py), never imported. Keys of stub.json, all optio
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -89,6 +90,15 @@ def list_():
     rows += [row("OCI", name, "stopped") for name in STUB.get("images", [])]
     text = json.dumps(rows, indent=2, separators=(",", " : ")).replace("/", "\\/") if rows else "[\n\n]"
     print(text)
+
+
+def fqn(name):
+    if "/" not in name:
+        print(name)
+        return
+    if name not in STUB.get("images", []) + STUB.get("remote", []):
+        fail(1, f"OCI storage error: {name} is not a digest and doesn't point to a digest")
+    print(name.rpartition(":")[0] + "@sha256:" + hashlib.sha256(name.encode()).hexdigest())
 
 
 def clone(source, name, *_):
@@ -207,7 +217,7 @@ def main():
         print(VERSION)
         return
     verbs = {"list": lambda *_: list_(), "clone": clone, "run": run, "ip": ip, "stop": stop, "suspend": suspend}
-    verbs |= {"delete": delete, "set": set_}
+    verbs |= {"delete": delete, "set": set_, "fqn": fqn}
     if verb not in verbs:
         fail(
             64,

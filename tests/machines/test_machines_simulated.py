@@ -57,7 +57,7 @@ def test_settings_become_the_simulators_variables(told):
         slots=7,
         faults=["env-vm-limit", "env-hung-boot:rate=0.5"],
     )
-    environment = provider.cli.derived(provider.run_environment("key")).environment()
+    environment = provider.cli.derived(provider.run_environment("key", {})).environment()
     assert {name: value for name, value in environment.items() if name.startswith("SYSEXT_SIM_")} == {
         "SYSEXT_SIM_BOOT_SECONDS": "2.5",
         "SYSEXT_SIM_LOGIN_SECONDS": "0.1",

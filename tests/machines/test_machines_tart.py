@@ -44,7 +44,7 @@ def test_life_of_a_machine(create, stub, cache, deadline, seen):
         assert stub.vms() == [machine.name]
         assert leases(cache) == [f"{machine.name}.json"]
         verbs = [argv[0] for argv in stub.calls()]
-        assert verbs == ["list", "clone", "set", "run"]  # looked before it cloned: a clone overwrites
+        assert verbs == ["list", "clone", "fqn", "set", "run"]  # looked before it cloned: a clone overwrites
         assert stub.calls("run") == [["run", machine.name, "--no-graphics", "--vnc-experimental"]]
         assert machine.running()
         assert machine.end() is None
