@@ -60,6 +60,7 @@ def run_scenario(name: str, macos: str, settings: Mapping[str, str], scratch: Pa
         **{f"SYSEXT_SIMULATED__{key.upper()}": value for key, value in settings.items()},
         "SYSEXT_SIM_JOURNAL_FOLDER": str(artifacts / "journal"),
         "SYSEXT_ARTIFACTS": str(artifacts),
+        "SYSEXT_HISTORY__RECORD": "false",
         **environment,
     }
     command = [

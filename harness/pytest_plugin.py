@@ -38,6 +38,7 @@ ATTEMPT = pytest.StashKey[int]()
 MAC = pytest.StashKey["Mac"]()
 HEADED = pytest.StashKey[bool]()
 BROKEN_OFF = pytest.StashKey["Case"]()
+RECORDED = pytest.StashKey[str]()
 
 ENVIRONMENT_TRIES = 2
 """A scenario that the environment broke is run once more on a fresh Mac; both are counted."""
@@ -176,11 +177,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """The table, and GitHub's job summary."""
     if RUN in config.stash and not is_worker(config):
         terminal.write_summary(terminalreporter, config.stash[RUN])
+        if config.stash.get(RECORDED, ""):
+            terminalreporter.write_line(config.stash[RECORDED])
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Allure's extra files; stop following, once what Ctrl-C left to tear down is gone as well."""
+    """Allure's extra files; the history; stop following, once what Ctrl-C left to tear down is gone as well."""
     config = session.config
     if BROKEN_OFF in config.stash:  # not before: its Mac was deleted just now, and that is in its stream
         config.stash[BROKEN_OFF].close()
@@ -196,6 +199,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
                 environment={**run.provider.describe(), "app": run.app.name},
                 simulated=run.provider.simulated,
             )
+        from harness.history.recording import record_session
+
+        config.stash[RECORDED] = record_session(config.stash[RUN].folder, config.stash[RUN].settings)
     if LIVE in config.stash:
         config.stash[LIVE].close()
         del config.stash[LIVE]
@@ -257,26 +263,26 @@ def mac(request: pytest.FixtureRequest, sysext_run: Run, case: Case) -> Iterator
     from harness.waiting import Deadline
 
     settings = sysext_run.settings
+    wishes = wishes_for(request.node, sysext_run.provider)
     newest = sysext_run.app.release(sysext_run.release).version
     upgrade = "releases" in request.fixturenames
     before_scenario(case, sysext_run.app, request.getfixturevalue("releases") if upgrade else (newest,))
     with contextlib.ExitStack() as stack:
         stack.enter_context(guard_signals())
         machine = sysext_run.provider.create(
-    wishes = wishes_for(request.node, sysext_run.provider)
             image=settings.image_for(case.macos),
             macos=case.macos,
             purpose=case.scenario,
             folder=machine_folder(case),
             deadline=Deadline.after(settings.timeouts.slot + settings.timeouts.clone),
             environment={"SYSEXT_SIM_RUN_KEY": f"{case.nodeid}|{case.attempt}"},
+            **wishes,
         )
 
         def put_away(_: object, error: BaseException | None, __: object) -> None:
             try:
                 _put_away(request.node, machine, case, settings.keep_vm, settings.timeouts.shutdown)
             except Exception as trouble:
-            **wishes,
                 if error is None:
                     raise
                 # What went wrong first must be heard; the machine's lease stays, so that it is tried again.

@@ -17,3 +17,6 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
 # How long an example takes says how busy the machine is. (Hypothesis does without its 200 ms where CI is set, only there.)
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+# What the tests run is not recorded in the history of whoever runs them; tests of recording name a database of their own.
+os.environ["SYSEXT_HISTORY__RECORD"] = "false"

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import msgspec
 
 from harness.errors import UsageError, Verdict
+from harness.history.grouping import release_of, scenario_name
 
 RESULT_NAME = "result.json"
 STREAM_NAME = "run.jsonl"
@@ -29,6 +30,7 @@ _MOST_LINE = 16 * 1024 * 1024
 _MOST_STREAM = 1024 * 1024 * 1024
 _MOST_TEXT = 300
 _MOST_FOLDERS = 200_000
+_MOST_BUILDS = 1000
 _HEX = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -44,7 +46,10 @@ class Row:
         run: The run (folder) it belongs to.
         case: The case file's name in it.
         host: The computer that ran it; "" if its files do not say.
-        cdhash: Of the app under test, where the stream says; so is `uuid`, of its executable.
+        scenario: Its parameters included (`harness.history.grouping`).
+        release: The one that the run says something about.
+        cdhash: Of that release's app, where the stream says; so is `uuid`, of its executable.
+        extension_cdhash: Of its system extension; so is `extension_uuid`.
         faults: Those injected, simulated Macs only: such runs are counted by themselves.
     """
 
@@ -68,6 +73,8 @@ class Row:
     case: str = ""
     cdhash: str = ""
     uuid: str = ""
+    extension_cdhash: str = ""
+    extension_uuid: str = ""
     known_issue: str = ""
     error: str = ""
 
@@ -195,18 +202,40 @@ def read_paths(paths: Iterable[Path]) -> Found:
     return found
 
 
-def row_of(result: Outcome, *, host: str = "", cdhash: str = "", uuid: str = "") -> Row:
+def read_run(folder: Path) -> tuple[Found, tuple[str, ...]]:
+    """The rows of a run that has just ended, and what could not be read: one damaged case file does not cost the others.
+
+    Raises:
+        UsageError: There are too many folders.
+    """
+    found = Found()
+    seen: set[str] = set()
+    damaged: list[str] = []
+    for case in _case_folders(folder):
+        try:
+            _read_case(case, found, seen)
+        except UsageError as error:
+            damaged.append(str(error))
+    return found, tuple(damaged)
+
+
+def row_of(result: Outcome, *, host: str = "", build: Mapping[str, str] | None = None) -> Row:
     """The row of a scenario's result.
+
+    Args:
+        result: Of one attempt.
+        host: The computer that ran it.
+        build: `cdhash`, `uuid`, `extension_cdhash` and `extension_uuid`, as far as they are known.
 
     Raises:
         UsageError: Its start is no time.
     """
     run, case = _names(result.case)
     return Row(
-        scenario=result.scenario,
+        scenario=scenario_name(result.scenario, result.nodeid),
         nodeid=result.nodeid,
         macos=result.macos,
-        release=result.release,
+        release=release_of(result.release, result.nodeid),
         image=result.image,
         lane=result.lane,
         provider=result.provider,
@@ -221,10 +250,9 @@ def row_of(result: Outcome, *, host: str = "", cdhash: str = "", uuid: str = "")
         host=host,
         run=run,
         case=case,
-        cdhash=cdhash,
-        uuid=uuid,
         known_issue=result.known_issue,
         error=result.error,
+        **(build or {}),
     )
 
 
@@ -266,7 +294,8 @@ def _read_case(folder: Path, found: Found, seen: set[str], *, only: Path | None 
     streams = _read_stream(stream_path) if stream_path.is_file() else []
     if result_path.is_file():
         about = streams[-1] if streams else _Stream(line=1)
-        row = row_of(_read_result(result_path), host=about.host, cdhash=about.cdhash, uuid=about.uuid)
+        result = _read_result(result_path)
+        row = row_of(result, host=about.host, build=about.build(release_of(result.release, result.nodeid)))
         _keep(row, found, seen)
         streams = streams[:-1]
     _keep_streams(streams, stream_path, found, seen)
@@ -387,20 +416,28 @@ class _Stream:
     header: dict[str, Any] = field(default_factory=dict)
     time: str = ""
     result: dict[str, Any] | None = None
-    cdhash: str = ""
-    uuid: str = ""
+    builds: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def host(self) -> str:
         return str(self.header.get("host", ""))
 
+    def build(self, release: str) -> dict[str, str]:
+        """What the stream says of that release's build; an older one, which it was upgraded from, is not meant."""
+        return {**self.builds.get("", {}), **self.builds.get(release, {})}
+
     def note(self, record: _Record) -> None:
         attributes = record.attributes
         if record.type == "event" and record.name == "result":
             self.result = attributes
+        if record.name != "app build":
+            return
+        of = self.builds.setdefault(str(attributes.get("release", "")), {}) if len(self.builds) < _MOST_BUILDS else {}
+        part = "extension_" if attributes.get("part") == "extension" else ""
         for key, pattern in (("cdhash", _HEX), ("uuid", _UUID)):
-            if record.name == "app build" and pattern.fullmatch(str(attributes.get(key, ""))):
-                setattr(self, key, str(attributes[key]).lower())
+            text = str(attributes.get(key, ""))
+            if pattern.fullmatch(text):
+                of[part + key] = text.lower()
 
     def row(self, path: Path) -> Row | None:
         """None if it has no end."""
@@ -426,6 +463,8 @@ class _Stream:
         run, case = _names(str(self.header.get("case") or path.absolute().parent))
         settings = self.header.get("settings")
         faults = settings.get("simulated", {}).get("faults", []) if simulated and isinstance(settings, dict) else []
+        texts["scenario"] = scenario_name(texts["scenario"], texts["nodeid"])
+        texts["release"] = release_of(texts["release"], texts["nodeid"])
         return Row(
             **texts,
             simulated=simulated,
@@ -439,8 +478,7 @@ class _Stream:
             host=self.host,
             run=run,
             case=case,
-            cdhash=self.cdhash,
-            uuid=self.uuid,
+            **self.build(texts["release"]),
             error=str(self.result.get("error", "")),
         )
 

@@ -45,6 +45,8 @@ CASE_RUN = Table(
     Column("known_issue", Text, nullable=False),
     Column("error", Text, nullable=False),
     Column("content", String(32), nullable=False),  # digest of the outcome
+    Column("extension_cdhash", Text, nullable=False, server_default=""),
+    Column("extension_uuid", Text, nullable=False, server_default=""),
     Index("case_run_series_started", "series", "started"),
 )
 

@@ -21,7 +21,7 @@ from harness import events
 from harness.config import Settings
 from harness.errors import SysextError, Verdict
 from harness.history.database import Database, history_url
-from harness.history.rows import Row, read_paths
+from harness.history.rows import Row, read_run
 from harness.history.schema import CASE_RUN, SERIES, TALLY
 
 _BATCH = 2000
@@ -285,11 +285,18 @@ def open_history(settings: Settings) -> Iterator[History]:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What `record_run` did; `problem` says why it could not, and is empty if it could."""
+    """What `record_run` did.
+
+    Attributes:
+        unfinished: Case files without an end.
+        problem: Why nothing could be recorded; empty if it could.
+        damaged: Case files that could not be read, each with the reason; the others were recorded.
+    """
 
     added: Added = Added()
     unfinished: int = 0
     problem: str = ""
+    damaged: tuple[str, ...] = ()
 
 
 def record_run(folder: Path, settings: Settings) -> Recorded:
@@ -300,14 +307,16 @@ def record_run(folder: Path, settings: Settings) -> Recorded:
         return Recorded()
     with events.step("record the run", folder=str(folder)) as step:
         try:
-            found = read_paths([folder])
+            found, damaged = read_run(folder)
             with open_history(settings) as history:
                 added = history.add(found.rows)
         except (SysextError, OSError) as error:
             events.event("degraded", what="the run is not in the history", reason=str(error))
             return Recorded(problem=str(error))
-        step.note(added=added.added, known=added.known, unfinished=len(found.unfinished))
-        return Recorded(added, len(found.unfinished))
+        for problem in damaged:
+            events.event("degraded", what="a case file is not in the history", reason=problem)
+        step.note(added=added.added, known=added.known, unfinished=len(found.unfinished), damaged=len(damaged))
+        return Recorded(added, len(found.unfinished), damaged=damaged)
 
 
 _COLUMNS = tuple(column.name for column in SERIES.c if column.name != "id")
@@ -326,8 +335,9 @@ def _id_of(values: tuple[Any, ...]) -> int:
 
 def _run_of(row: Row) -> dict[str, Any]:
     names = ("id", "seconds", "cause", "attempt", "flaky", "host", "run", "nodeid", "cdhash", "uuid", "known_issue")
+    more = ("extension_cdhash", "extension_uuid", "error", "content")
     return {
-        **{name: getattr(row, name) for name in (*names, "error", "content")},
+        **{name: getattr(row, name) for name in (*names, *more)},
         "series": _series_id(row),
         "started": row.started_ms,
         "verdict": row.verdict.value,

@@ -16,6 +16,7 @@ from harness.bundles.releases import fetch_release
 from harness.config import AppFile, Settings
 from harness.errors import ProductFailure
 from harness.reports.result import Cause, Sign, Why
+from harness.session.builds import tell_build
 from harness.session.case import Case
 
 MOST_SHOWN = 6
@@ -85,6 +86,8 @@ def check(case: Case, app: AppFile, version: str, *, previous: str | None = None
             "degraded", what=f"{version} goes on", reason=f"--sysext-no-preflight, in spite of {_shown(report)}"
         )
         return report
+    # No Mac will have it on it, and still the failure is of this very build.
+    tell_build(fetch_release(app.release(version), app, settings.cache_dir), version, app.extension.id)
     case.why = _why(report.errors[0], more=len(report.errors) - 1)
     raise PreflightFailed(
         f"{app.name} {version} to pass the preflight"

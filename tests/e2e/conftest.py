@@ -83,6 +83,7 @@ class House:
             "SYSEXT_SIMULATED__HOME": str(self.folder / "tart"),
             "SYSEXT_ARTIFACTS": str(self.folder / "artifacts"),
             "SYSEXT_CACHE": str(self._cache()),
+            "SYSEXT_HISTORY__RECORD": "false",
             "PYTEST_XDIST_WORKER_COUNT": "2",  # for the reader of screens: others want the cores, too
         }
 

@@ -22,6 +22,7 @@ from harness.config import Settings
 from harness.errors import EnvironmentFailure, SysextError, UsageError, Verdict
 from harness.events import SECRETS, EventLog, use
 from harness.history.database import HEAD, Database, alembic_config, history_url
+from harness.history.recording import told
 from harness.history.schema import CASE_RUN, METADATA, TALLY
 from harness.history.store import Added, History, Selection, open_history, record_run
 from tests.history.conftest import a_row, case_file, many_rows
@@ -265,9 +266,14 @@ def test_recording_hurts_no_run(tmp_path: Path) -> None:
     case = case_file(tmp_path / "run" / "case")
     with use(log):
         assert "history.url" in record_run(case, settings_with(tmp_path, url="nonsense")).problem
+        case_file(tmp_path / "run" / "other")
         (case / "result.json").write_text("{")
-        assert "result.json" in record_run(case, settings_with(tmp_path)).problem
+        recorded = record_run(tmp_path / "run", settings_with(tmp_path))
+    assert recorded.added == Added(1, 0, 0)  # the damaged one does not cost the other
+    assert recorded.problem == ""
+    assert "result.json" in recorded.damaged[0]
+    assert "1 run recorded\nhistory: a case file is NOT recorded" in told(recorded)
     assert [one["attributes"]["what"] for one in seen if one.get("name") == "degraded"] == [  # type: ignore[index]
         "the run is not in the history",
-        "the run is not in the history",
+        "a case file is not in the history",
     ]

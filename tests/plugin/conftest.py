@@ -113,6 +113,7 @@ class Project:
         }
         # The releases of this app file are no files at all: there is nothing to judge.
         fixed = {"SYSEXT_PROVIDER": "simulated", "SYSEXT_PREFLIGHT__ENABLED": "false", "COLUMNS": "120"}
+        fixed["SYSEXT_HISTORY__RECORD"] = "false"  # the user's own history is not ours to write to
         return {**inherited, **fixed, **self.environment}
 
     def command(self, *arguments: str, app: bool = True) -> list[str]:

@@ -173,6 +173,7 @@ def test_no_mac_is_booted(broken: Path, tmp_path: Path) -> None:
             "SYSEXT_PROVIDER": "simulated",
             "SYSEXT_SIMULATED__HOME": str(tmp_path / "tart"),
             "SYSEXT_ARTIFACTS": str(tmp_path / "artifacts"),
+            "SYSEXT_HISTORY__URL": f"sqlite:///{tmp_path / 'history.sqlite'}",
         },
         cwd=ROOT,
         capture_output=True,
