@@ -86,6 +86,7 @@ MEANINGS = {
     "checks.command": "The command, as a list of words.",
     "checks.expect_exit": "Its exit code.",
     "checks.sudo": "Run it as root.",
+    "updater.sudo": "Run it as root.",
 }
 TABLES: dict[str, type[BaseModel]] = {"settings": config.Settings, "app-file": config.AppFile}
 NOT_SHOWN = {"app-file": {"path"}}

@@ -1,0 +1,20 @@
+"""Upgrade paths: which release over which, in which way, in which state before. Pure planning: nothing here touches a Mac."""
+
+from harness.upgrades.expectations import Expectation, expect
+from harness.upgrades.expression import default_paths, parse, select
+from harness.upgrades.paths import How, Relation, State, Step, UpgradePath, impossible, relation
+
+__all__ = [
+    "Expectation",
+    "How",
+    "Relation",
+    "State",
+    "Step",
+    "UpgradePath",
+    "default_paths",
+    "expect",
+    "impossible",
+    "parse",
+    "relation",
+    "select",
+]
