@@ -35,6 +35,10 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
 
+Table = _Table
+"""What the tables of our TOML files are: frozen, without unknown keys."""
+
+
 class TartSettings(_Table):
     """How Macs are made with Tart."""
 
@@ -451,6 +455,22 @@ def load_app(path: Path) -> AppFile:
     return _validate(AppFile, {**data, "path": path.resolve()}, str(path))
 
 
+def load_table(path: Path, model: type[_Model], *, hint: str) -> _Model:
+    """Read another TOML file of ours into its own table class (a subclass of `Table`).
+
+    Args:
+        path: The file.
+        model: What it must be.
+        hint: Where its keys are explained.
+
+    Raises:
+        UsageError: It is missing, not TOML, or says something unknown (names the nearest) or wrong.
+    """
+    data = _read_toml(path)
+    _check_keys(data, model, str(path))
+    return _validate(model, data, str(path), hint=hint)
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -543,7 +563,9 @@ def _from_text(value: str, dotted: str, name: str) -> Any:
     return value
 
 
-def _validate(model: type[_Model], data: Mapping[str, Any], origin: str) -> _Model:
+def _validate(
+    model: type[_Model], data: Mapping[str, Any], origin: str, *, hint: str = "see docs/settings.md"
+) -> _Model:
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
@@ -553,4 +575,4 @@ def _validate(model: type[_Model], data: Mapping[str, Any], origin: str) -> _Mod
         seen = f"'{where}': {first['msg']}" + (
             "" if isinstance(given, dict) else f" (given: {SECRETS.mask(repr(given))})"
         )
-        raise UsageError(f"usable values in {origin}", seen=seen, hint="see docs/settings.md") from error
+        raise UsageError(f"usable values in {origin}", seen=seen, hint=hint) from error
