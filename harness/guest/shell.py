@@ -107,6 +107,12 @@ class Shell:
         if connection is not None:
             connection.close()
 
+    def drop(self) -> None:
+        """Give up the connection that there is, alive or not: the guest is elsewhere now. The next command makes a new one."""
+        connection = self._connection
+        if connection is not None:
+            connection.close()
+
     def __enter__(self) -> Self:
         """Itself."""
         return self

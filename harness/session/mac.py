@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import copy
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from harness.guest import Guest, LogStream
 from harness.machines import Machine
 from harness.screen import Reader, Screen, VncScreen
 from harness.screen.recording import ScreenRecorder
-from harness.session import preflight
+from harness.session import power, preflight
 from harness.session.builds import tell_build
 from harness.session.case import Case
 from harness.waiting import Deadline, wait_until
@@ -288,6 +289,31 @@ class Mac:
                 log_subsystems=self.app.log_subsystems,
             )
             self.guest.reboot(self._after(self.settings.timeouts.reboot))
+
+    def sleep_and_wake(self, *, seconds: float = power.AWAY) -> power.Absence:
+        """Put it to sleep for a moment, and wake it by its keyboard; see `power.sleep_and_wake`."""
+        return power.sleep_and_wake(self, seconds=seconds)
+
+    def sleep_display(self) -> power.Absence:
+        """Put its display to sleep; `wake_display` ends it."""
+        return power.sleep_display(self)
+
+    def wake_display(self) -> None:
+        """Wake its display by its keyboard."""
+        power.wake_display(self)
+
+    def suspend_and_resume(self, *, seconds: float = power.AWAY) -> power.Absence:
+        """Suspend its VM for a moment, and go on; see `power.suspend_and_resume`."""
+        return power.suspend_and_resume(self, seconds=seconds)
+
+    def beside(self, app: AppFile) -> Mac:
+        """The same Mac, with another app as the one that is installed, activated and judged."""
+        other = copy.copy(self)
+        other.app = app
+        other.oracle = Oracle(self.guest, app)
+        other.release = None
+        other.installed = None
+        return other
 
     def open_url(self, url: str) -> None:
         """`open` a URL in the guest."""
