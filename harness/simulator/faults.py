@@ -84,11 +84,12 @@ def check_faults(faults: Iterable[Fault], known: Mapping[str, str]) -> None:
             raise UsageError("a known fault code", seen=f"'{fault.code}'", hint=hint)
 
 
-def decide(fault: Fault, run_key: str) -> bool:
-    """Whether a machine with that run key has the fault."""
+def decide(fault: Fault, run_key: str, occasion: str = "") -> bool:
+    """Whether a machine with that run key has the fault (at that occasion, for one that is decided more than once)."""
     if fault.rate >= 1:
         return True
-    digest = hashlib.sha256(f"{fault.seed}|{fault.code}|{run_key}".encode()).digest()
+    key = f"{fault.seed}|{fault.code}|{run_key}" + (f"|{occasion}" if occasion else "")
+    digest = hashlib.sha256(key.encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64 < fault.rate
 
 
@@ -97,11 +98,21 @@ class FaultSet:
 
     def __init__(self, faults: Iterable[Fault] = (), run_key: str = "") -> None:
         self.given = tuple(faults)
+        self._run_key = run_key
         self._active = {fault.code: fault for fault in self.given if decide(fault, run_key)}
 
     def active(self, code: str) -> Fault | None:
         """The fault, if this machine has it."""
         return self._active.get(code)
+
+    def at(self, code: str, occasion: str) -> Fault | None:
+        """The fault, if this machine has it at that occasion: decided anew for each, unless it is given with `per=machine`.
+        The occasion "" is the machine's own decision.
+        """
+        fault = next((fault for fault in self.given if fault.code == code), None)
+        if fault is None or fault.parameters.get("per") == "machine":
+            return self.active(code)
+        return fault if decide(fault, self._run_key, occasion) else None
 
     @property
     def codes(self) -> tuple[str, ...]:

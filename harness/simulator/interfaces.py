@@ -49,6 +49,9 @@ class Faults(Protocol):
     def active(self, code: str) -> Fault | None:
         """The fault, if this machine has it."""
 
+    def at(self, code: str, occasion: str) -> Fault | None:
+        """The fault, if this machine has it at that occasion (a replacement): decided anew for each."""
+
 
 class Journal(Protocol):
     """The simulator's own diary (`simulator.jsonl` in the machine's folder): the delays it made, when a prompt's pixels

@@ -26,7 +26,8 @@ from harness.simulator.guest.crash_reports import write_crash_report
 from harness.simulator.guest.installed import InstalledApp, InstalledExtension, read_app
 from harness.simulator.guest.network_extension import KINDS, ConfigurationError
 from harness.simulator.guest.processes import GuestProcess
-from harness.simulator.guest.requests import SystemExtensionError
+from harness.simulator.guest.replacing import connections_broken
+from harness.simulator.guest.requests import AppLeft, SystemExtensionError
 from harness.simulator.interfaces import Alert, AlertKind, CommandIO
 
 if TYPE_CHECKING:
@@ -160,12 +161,16 @@ class _Run:
         try:
             if leave and leave in arguments:
                 return await self._guest.sysextd.deactivate(self._process, wanted)
-            await self._guest.sysextd.activate(self._process, self._app, wanted, self)
+            result = await self._guest.sysextd.activate(self._process, self._app, wanted, self)
+        except AppLeft:
+            return 0
         except SystemExtensionError as failure:
             self._log(f"Activation failed: {failure}", "Error")
             await self._error(f"Error: {failure}")
             return 1
-        self._log("request:didFinishWithResult: 0")
+        self._log(f"request:didFinishWithResult: {result}")
+        if connections_broken(self._guest, wanted):
+            return await self._cannot_connect(wanted)
         if self._behaviour.configuration:
             try:
                 await self._configure(extension)
@@ -192,6 +197,17 @@ class _Run:
         await network.save(self._process, self._app.name, self._app.identifier, kind, name, provider)
         if wish.get("start", True):
             await network.start(name, self._process)
+
+    async def _cannot_connect(self, identifier: str) -> int:
+        """Fault xpc-invalidated-after-upgrade: the app talks to its extension, and each connection is dropped at once."""
+        service = self._guest.sysextd.database.live(identifier)[0].service
+        for _try in range(3):
+            self._log(f"NSXPCConnection to service named {service} was invalidated from this process.", "Error")
+            await asyncio.sleep(0.02)
+        await self._error(
+            f'Error: Error Domain=NSCocoaErrorDomain Code=4099 "The connection to service named {service} was invalidated."'
+        )
+        return 1
 
     async def _stay(self) -> int:
         await asyncio.Event().wait()

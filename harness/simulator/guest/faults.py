@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from harness.simulator.guest.replacing import REPLACEMENT_FAULTS
+
 GUEST_FAULTS: dict[str, str] = {
     "approval-prompt-missing": "The first request waits for the user, and nothing ever shows a dialog; Settings can approve it.",
     "approval-coalesced-no-prompt": "An earlier request's dialog was lost, so the request under test is joined to it and shows none.",
     "invisible-prompt-until-reboot": "The system logs a dialog that is not on screen; further requests show none until a reboot.",
     "sysextd-crash": "sysextd dies in the middle of each request and leaves a crash report.",
     "staging-removal-immutable": "A leftover staged copy cannot be removed, so staging never ends.",
-    "xpc-endpoints-missing-after-upgrade": "After a replacement the new job runs without endpoints, until a reboot.",
+    **REPLACEMENT_FAULTS,
     "no-policy-outside-applications": "The request is refused with code 4 and the 'outside /Applications' line, wherever the app is.",
     "extension-not-found": "The request is refused with code 4: no such extension in the app's bundle.",
     "category-validation-failed": "The category's delegate rejects the staged extension (code 9).",

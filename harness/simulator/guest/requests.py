@@ -21,6 +21,13 @@ class SystemExtensionError(Exception):
         super().__init__(f'Error Domain=OSSystemExtensionErrorDomain Code={code} "{text}"')
 
 
+class AppLeft(SystemExtensionError):
+    """The app quit in the middle of its request: nobody is there to be told."""
+
+    def __init__(self) -> None:
+        super().__init__(11, "the app has quit")
+
+
 class Delegate(Protocol):
     """The app's side of a request."""
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 PATH = "/System/Library/Frameworks/SystemExtensions.framework/Versions/A/Helpers/sysextd"
 COMPLETED = 0
+COMPLETES_AFTER_REBOOT = 1
 _XPC = "/usr/lib/system/libxpc.dylib"
 
 
@@ -74,6 +75,12 @@ class Sysextd:
                     self._advance(entry, "uninstalling")
                     self._guest.network.forget(entry.identifier)
                 self.database.remove(entry)
+            elif entry.state == WAITING_TO_UPGRADE:
+                for older in self.database.live(entry.identifier):
+                    if older is not entry:
+                        self._advance(older, "uninstalling")
+                        self.database.remove(older)
+                self._advance(entry, ENABLED)
             elif entry.state == ENABLING:
                 self._advance(entry, ENABLED)
             elif entry.state.startswith("terminating_for_disable"):
@@ -263,6 +270,9 @@ class Sysextd:
         self._log(
             f'Making activation decision for extension with teamID teamID("{request.app.team}"), identifier {request.identifier}'
         )
+        if len(live) > 1 and any(entry.state.startswith("validating") for entry in live):
+            self._log(f"activateDecision found two entries for {request.identifier}", level="Error")
+            raise SystemExtensionError(4)
         same = next((entry for entry in live if (entry.short, entry.build) == (extension.short, extension.build)), None)
         if same is not None:
             self._log(f"activateDecision found existing entry of same version: state {same.state}, ID {same.unique_id}")
@@ -276,12 +286,16 @@ class Sysextd:
             )
             self._log(f"initial activation decision: requestAppReplaceAction(<sysextd.Extension: {address(old)}>)")
             self._log("notifying client of activation conflict", "XPC")
-            if not request.delegate.replace(old.version, f"{extension.short}/{extension.build}"):
+            replacement = replacing.begin(self._guest)
+            if replacement.has("replacement-answer-lost"):
+                raise AppLeft
+            answer = request.delegate.replace(old.version, f"{extension.short}/{extension.build}")
+            if not answer or replacement.has("replacement-cancelled"):
                 raise SystemExtensionError(11, "Request canceled")
-            await self._install(request, extension, replacing=old)
+            await self._install(request, extension, replaced=old, replacement=replacement)
             return
         self._log("initial activation decision: activateNew")
-        await self._install(request, extension, replacing=None)
+        await self._install(request, extension)
 
     async def _same_version(self, request: Request, same: Entry) -> None:
         if same.state == ENABLED:
@@ -299,7 +313,14 @@ class Sysextd:
             f"initial activation decision: coalesceWithActivationInProgress(<sysextd.Extension: {address(same)}>)"
         )
 
-    async def _install(self, request: Request, extension: InstalledExtension, *, replacing: Entry | None) -> None:
+    async def _install(
+        self,
+        request: Request,
+        extension: InstalledExtension,
+        *,
+        replaced: Entry | None = None,
+        replacement: Replacement | None = None,
+    ) -> None:
         """Stage, validate, and either ask the user or take over the approval of what it replaces."""
         entry = Entry(
             identifier=extension.identifier,
@@ -343,20 +364,28 @@ class Sysextd:
             self.database.remove(entry)
             self._save()
             raise SystemExtensionError(9, "extension category returned error")
+        if replacement is not None and replacement.has("duplicate-entries-jam"):
+            self._log(f"activateDecision found two entries for {entry.identifier}", level="Error")
+            raise SystemExtensionError(4)
         entry.waiters.append(request)
-        if replacing is not None and replacing.state in (ENABLED, ENABLING):
-            await self._retire(replacing)
-            if self._guest.fault("xpc-endpoints-missing-after-upgrade"):
-                entry.launchd_entries = False
-            self._advance(entry, ENABLING)
-            await self._enable(entry)
-            return
-        if replacing is not None:
-            self.prompts.take(replacing)
-            for waiter in replacing.waiters:
+        if replaced is not None and replacement is not None and replaced.state in (ENABLED, ENABLING):
+            if replacement.has("upgrade-waiting-for-reboot"):
+                self._advance(entry, WAITING_TO_UPGRADE)
+                self._save()
+                self._answer_all(entry, COMPLETES_AFTER_REBOOT)
+                return
+            await self._retire(replaced, stop=not replacement.has("old-process-lingers"))
+            self._spoil(replacement, replaced, entry)
+            if not replacement.has("approval-not-inherited"):
+                self._advance(entry, ENABLING)
+                await self._enable(entry)
+                return
+        elif replaced is not None:
+            self.prompts.take(replaced)
+            for waiter in replaced.waiters:
                 self._fail(waiter, SystemExtensionError(12, "Request superseded"))
-            self._advance(replacing, "uninstalling")
-            self.database.remove(replacing)
+            self._advance(replaced, "uninstalling")
+            self.database.remove(replaced)
         self._advance(entry, WAITING)
         self._save()
         request.delegate.needs_approval()
@@ -383,12 +412,24 @@ class Sysextd:
             )  # fmt: skip
         self._save()
 
-    async def _retire(self, old: Entry) -> None:
+    def _spoil(self, replacement: Replacement, old: Entry, new: Entry) -> None:
+        """What a replacement may leave behind."""
+        if replacement.has("xpc-endpoints-missing-after-upgrade"):
+            new.launchd_entries = False
+        if replacement.has("xpc-invalidated-after-upgrade"):
+            replacement.break_connections(new)
+        if replacement.has("build-uuid-unchanged"):
+            replacement.keep_old_code(old, new)
+        if replacement.has("ne-configuration-lost"):
+            self._guest.network.forget(new.identifier)
+
+    async def _retire(self, old: Entry, *, stop: bool = True) -> None:
         """The old version ends; its leftover waits for a reboot."""
         for waiter in old.waiters:
             self._fail(waiter, SystemExtensionError(12, "Request superseded"))
         self._advance(old, "terminating_for_upgrade")
-        self._unlaunch(old)
+        if stop:
+            self._unlaunch(old)
         self._save()
         await self._guest.delay("settle", self._guest.settings.settle_seconds)
         self._advance(old, LEFTOVER)
@@ -403,9 +444,7 @@ class Sysextd:
         self._launch(entry)
         self._advance(entry, ENABLED)
         self._save()
-        for request in entry.waiters:
-            self._succeed(request)
-        entry.waiters.clear()
+        self._answer_all(entry, COMPLETED)
 
     async def _disable(self, entry: Entry) -> None:
         await self._guest.delay("settle", self._guest.settings.settle_seconds)
@@ -436,7 +475,7 @@ class Sysextd:
         try:
             self._log(f"realizing target path: {extension.url}")
             self._log("initial activation decision: activateNew")
-            await self._install(early, extension, replacing=None)
+            await self._install(early, extension)
         except SystemExtensionError:
             return
         finally:
@@ -468,9 +507,14 @@ class Sysextd:
     async def _activation_delay(self, share: float) -> None:
         await self._guest.delay("activation", self._guest.settings.activation_seconds * share)
 
-    def _succeed(self, request: Request) -> None:
+    def _answer_all(self, entry: Entry, result: int) -> None:
+        for request in entry.waiters:
+            self._succeed(request, result)
+        entry.waiters.clear()
+
+    def _succeed(self, request: Request, result: int = COMPLETED) -> None:
         if not request.answer.done():
-            request.answer.set_result(COMPLETED)
+            request.answer.set_result(result)
 
     @staticmethod
     def _fail(request: Request, error: SystemExtensionError) -> None:

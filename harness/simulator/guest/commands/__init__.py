@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from harness.simulator.guest.commands.disk_images import hdiutil
 from harness.simulator.guest.commands.extension_commands import launchctl, scutil, systemextensionsctl
 from harness.simulator.guest.commands.files import ditto, xattr
+from harness.simulator.guest.commands.installer import installer
 from harness.simulator.guest.commands.log_command import log
-from harness.simulator.guest.commands.packages import hdiutil, installer, pkgutil
+from harness.simulator.guest.commands.packages import pkgbuild, pkgutil
 from harness.simulator.guest.commands.property_lists import defaults, plist_buddy, plutil
 from harness.simulator.guest.commands.scripting import osascript
 from harness.simulator.guest.commands.session import caffeinate, open_command, screencapture, shutdown
@@ -44,6 +46,7 @@ COMMANDS: dict[str, GuestCommand] = {
     "mdutil": quiet_setting,
     "open": open_command,
     "osascript": osascript,
+    "pkgbuild": pkgbuild,
     "pkgutil": pkgutil,
     "plutil": plutil,
     "pmset": pmset,
