@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Literal
 
+from harness.simulator.guest import replacing
 from harness.simulator.guest.extension_database import (
     DISABLED,
     ENABLED,
@@ -29,7 +30,8 @@ from harness.simulator.guest.installed import INSTALL_ENTITLEMENT, InstalledApp,
 from harness.simulator.guest.processes import GuestProcess
 from harness.simulator.guest.prompts import Prompts
 from harness.simulator.guest.refusals import REFUSALS
-from harness.simulator.guest.requests import Delegate, Request, Silent, SystemExtensionError, address
+from harness.simulator.guest.replacing import WAITING_TO_UPGRADE, Replacement
+from harness.simulator.guest.requests import AppLeft, Delegate, Request, Silent, SystemExtensionError, address
 from harness.simulator.interfaces import PendingExtension
 
 if TYPE_CHECKING:
@@ -298,8 +300,8 @@ class Sysextd:
         await self._install(request, extension)
 
     async def _same_version(self, request: Request, same: Entry) -> None:
-        if same.state == ENABLED:
-            self._succeed(request)
+        if same.state in (ENABLED, WAITING_TO_UPGRADE):
+            self._succeed(request, COMPLETED if same.state == ENABLED else COMPLETES_AFTER_REBOOT)
             return
         same.waiters.append(request)
         if same.state in (WAITING, DISABLED):
