@@ -386,8 +386,15 @@ class Sysextd:
             self.prompts.take(replaced)
             for waiter in replaced.waiters:
                 self._fail(waiter, SystemExtensionError(12, "Request superseded"))
+            off = replaced.state == DISABLED or replaced.state.startswith("terminating_for_disable")
+            self._unlaunch(replaced)
             self._advance(replaced, "uninstalling")
             self.database.remove(replaced)
+            if off:  # assumed: no upgrade switches on what its user switched off
+                self._advance(entry, DISABLED)
+                self._save()
+                request.delegate.needs_approval()
+                return
         self._advance(entry, WAITING)
         self._save()
         request.delegate.needs_approval()
