@@ -264,6 +264,15 @@ class Approver:
         with events.step("switch off in Settings", generation=self.generation) as step:
             return self._walked(walk, deadline, step, ("switched-off", "not-switched-off"), None)
 
+    def cancel_password_in_settings(self, deadline: Deadline) -> Approval:
+        """Open Settings by its URL, ask for approval there, and cancel the first password window that comes. Settings is closed
+        afterwards. `approvable` of the outcome says whether it was approved all the same; `why` is `walk.CANCELLED` where all
+        went as said.
+        """
+        walk = Walk("url", cancel=True, idle_since=time.monotonic())
+        with events.step("cancel the password in Settings", generation=self.generation) as step:
+            return self._walked(walk, deadline, step, ("approved", "cancelled"), None)
+
     def _walked(
         self, walk: Walk, deadline: Deadline, step: events.Step, names: tuple[str, str], prompt: Sighting | None
     ) -> Approval:

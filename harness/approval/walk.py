@@ -39,6 +39,7 @@ LOOK_FULLY = 4.0
 STUCK = 2.0
 """Seconds with a known page on which there is nothing to act on, after which the whole screen is read, once."""
 _MOST_SCROLLS = 12
+CANCELLED = "the password window was cancelled"
 _TYPED = "password/typed"
 _MOVED = "another app's prompt/moved"
 _NOTCHES = (4, 60)
@@ -52,6 +53,8 @@ class Walk:
     route: str
     wanted: str = "on"
     """What the extension's switch is to be: "on" (approve it) or "off"."""
+    cancel: bool = False
+    """The first password window is cancelled, and that is the end."""
     tries: Counter[str] = field(default_factory=Counter)
     steps: list[Step] = field(default_factory=list)
     before: Frame | None = None
@@ -219,7 +222,21 @@ class Walker:
         """Whether a row is called as the app is, or its developer."""
         return any(is_app(text, name) for name in self.names)
 
+    def _cancel_password(self, walk: Walk, seen: Sighting, deadline: Deadline) -> bool:
+        """Press Cancel, as somebody does who knows no administrator's password; the walk ends once the window has gone."""
+        cancel = seen.button("cancel")
+        if cancel is None:
+            walk.why = f"{PASSWORD}: no Cancel in sight"
+            return False
+        before = walk.tries.total()
+        acted = self._press(walk, seen, cancel, deadline)
+        if acted and not walk.hopeless and walk.missed is None and walk.tries.total() > before:
+            walk.hopeless = CANCELLED
+        return acted
+
     def _act_on_password(self, walk: Walk, seen: Sighting, deadline: Deadline) -> bool:
+        if walk.cancel:
+            return self._cancel_password(walk, seen, deadline)
         use = seen.button("use-password")
         if use is not None:
             return self._press(walk, seen, use, deadline)

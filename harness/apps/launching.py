@@ -163,7 +163,12 @@ def open_url(guest: Guest, url: str, *, deadline: Deadline) -> None:
 
     That it ended with 0 says nothing of a Settings pane: look at the screen. If it did not, an event says why.
     """
-    result = guest.run(["open", url], deadline=deadline, check=False)
+    words = ["open", url]
+    user = guest.desktop_user
+    if user is not None and user != guest.settings.user:  # `open` asks the Launch Services of the session it runs in
+        uid = guest.run(["id", "-u", user], deadline=deadline).text.strip()
+        words = ["launchctl", "asuser", uid, "sudo", "-u", user, "--", *words]
+    result = guest.run(words, deadline=deadline, check=False, sudo=len(words) > 2)
     if result.exit_code != 0:
         reason = result.stderr.decode(errors="replace").strip()[-300:] or f"exit code {result.exit_code}"
         events.event("degraded", what=f"`open {url}` failed", reason=reason)
@@ -174,4 +179,6 @@ def quit_settings(guest: Guest, *, deadline: Deadline) -> None:
 
     A page that is opened while it still goes down would be lost with it.
     """
-    guest.script(QUIT_SETTINGS, deadline=deadline, check=False)
+    guest.script(
+        QUIT_SETTINGS, deadline=deadline, check=False, sudo=guest.desktop_user not in (None, guest.settings.user)
+    )

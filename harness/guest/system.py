@@ -48,7 +48,13 @@ class Readiness:
 
 
 class MacSystem(Trees):
-    """The guest as a Mac."""
+    """The guest as a Mac.
+
+    Attributes:
+        desktop_user: Who is at the console, where it is not the user that we log in as.
+    """
+
+    desktop_user: str | None = None
 
     def system(self, deadline: Deadline | None = None) -> System:
         """Which system it runs.
@@ -81,12 +87,12 @@ class MacSystem(Trees):
 
         Args:
             deadline: For all of it.
-            user: Who must be at the console; None for the user we log in as.
+            user: Who must be at the console; None for `desktop_user`, else the user we log in as.
 
         Raises:
             WaitTimeout: Blames the environment, and says how far it came.
         """
-        wanted = user or self.settings.user
+        wanted = user or self.desktop_user or self.settings.user
         with events.step("wait-ready", machine=self.name, user=wanted) as step:
             self.connect(deadline)
             ready = wait_until(

@@ -12,6 +12,7 @@ from harness import events
 from harness.approval import Approval, Approver, VncChannel
 from harness.approval.ax import AxChannel
 from harness.approval.routes import SWITCHES
+from harness.approval.walk import CANCELLED
 from harness.apps.activation import ENABLED, WAITING, Activation
 from harness.errors import HarnessError, ProductFailure, UsageError
 from harness.screen import Sighting
@@ -162,6 +163,22 @@ class ApprovalSteps:
         self.expect_prompt(activation)
         self.approve(activation)
         return activation
+
+    def cancel_password(self) -> None:
+        """Ask for approval in Settings, and cancel when a password is asked for: nothing is approved, nothing is lost.
+
+        Raises:
+            ProductFailure: It was approved without a password, no password was asked for, or the request is gone.
+        """
+        outcome = self.approver.cancel_password_in_settings(self.deadline())
+        state = self.mac.state()
+        if outcome.why != CANCELLED or state != WAITING:
+            raise ProductFailure(
+                f"{self.mac.app.extension.id} on {self.mac.name} to wait on after its password window was cancelled",
+                seen=f"{outcome.why}; the state is {state}",
+                hint="the frames in the case file show each step",
+            )
+        events.event("password-cancelled", state=state)
 
     @property
     def can_switch(self) -> bool:
