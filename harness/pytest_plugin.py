@@ -16,9 +16,11 @@ from _pytest.runner import runtestprotocol
 
 from harness import events
 from harness.errors import HarnessError, KnownIssue, ProductFailure, SysextError, Verdict, verdict_of
-from harness.session import parameters, terminal
+from harness.session import parameters, repeating, terminal
+from harness.session.lending import Interrupted, lend
 from harness.session.markers import add_markers, wishes_for
 from harness.session.options import add_options, is_worker, overrides
+from harness.session.stash import ATTEMPT, CASE, MAC, PART, RESULT, RUN, STABLE, TRIES
 
 if TYPE_CHECKING:
     from harness.config import AppFile
@@ -29,23 +31,15 @@ if TYPE_CHECKING:
     from harness.session.mac import Mac
     from harness.session.run import Run
 
-RUN = pytest.StashKey["Run"]()
 FOLDER = pytest.StashKey[Path]()
 LIVE = pytest.StashKey[Any]()
 FOLLOWER = pytest.StashKey[Any]()
-CASE = pytest.StashKey["Case"]()
-ATTEMPT = pytest.StashKey[int]()
-MAC = pytest.StashKey["Mac"]()
 HEADED = pytest.StashKey[bool]()
 BROKEN_OFF = pytest.StashKey["Case"]()
 RECORDED = pytest.StashKey[str]()
 
 ENVIRONMENT_TRIES = 2
 """A scenario that the environment broke is run once more on a fresh Mac; both are counted."""
-
-
-class Interrupted(HarnessError):
-    """A scenario was ended from outside (Ctrl-C, SIGTERM) before anything had failed."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -92,6 +86,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     parameters.generate(metafunc, _run)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of repeated scenarios all first cycles come first."""
+    repeating.in_turn(items, config)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Check before the first Mac boots that there is something to run it with."""
     if is_worker(session.config):
@@ -110,8 +109,12 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Run a scenario; once more on a fresh Mac if the environment broke it. The first try is reported as *rerun*."""
     if "case" not in getattr(item, "fixturenames", ()):
         return None
+    if repeating.stopped(item.config):
+        return True
     hook = item.ihook
-    for attempt in range(1, ENVIRONMENT_TRIES + 1):
+    first = item.stash.get(ATTEMPT, 1)
+    last = first + item.config.stash.get(TRIES, ENVIRONMENT_TRIES) - 1
+    for attempt in range(first, last + 1):
         item.stash[ATTEMPT] = attempt
         if CASE in item.stash:
             del item.stash[CASE]
@@ -124,7 +127,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
             _break_off(item, error)
             raise
         result = _finish(item, reports)
-        again = result is not None and result.verdict is Verdict.ENVIRONMENT_FAILURE and attempt < ENVIRONMENT_TRIES
+        again = result is not None and result.verdict is Verdict.ENVIRONMENT_FAILURE and attempt < last
         for report in reports:
             if again and report.when == "call" and report.passed:
                 continue  # what broke came after it (the Mac could not be deleted): it counts once, with the rerun
@@ -175,7 +178,7 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, tuple[str, dict[str
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """The table, and GitHub's job summary."""
-    if RUN in config.stash and not is_worker(config):
+    if RUN in config.stash and not is_worker(config) and PART not in config.stash:
         terminal.write_summary(terminalreporter, config.stash[RUN])
         if config.stash.get(RECORDED, ""):
             terminalreporter.write_line(config.stash[RECORDED])
@@ -246,7 +249,12 @@ def case(request: pytest.FixtureRequest, sysext_run: Run, macos: str) -> Iterato
     attempt = item.stash.get(ATTEMPT, 1)
     scenario = getattr(item, "originalname", item.name).removeprefix("test_").replace("_", " ")
     case = sysext_run.open_case(
-        scenario=scenario, nodeid=item.nodeid, macos=macos, attempt=attempt, failed_before=attempt > 1
+        scenario=scenario,
+        nodeid=item.nodeid,
+        macos=macos,
+        attempt=attempt,
+        failed_before=attempt > 1,
+        release=parameters.releases_of(request, sysext_run.app.release(sysext_run.release).version)[-1],
     )
     item.stash[CASE] = case
     _subscribe(request.config, case)
@@ -256,56 +264,12 @@ def case(request: pytest.FixtureRequest, sysext_run: Run, macos: str) -> Iterato
 
 @pytest.fixture
 def mac(request: pytest.FixtureRequest, sysext_run: Run, case: Case) -> Iterator[Mac]:
-    """A fresh Mac, booted and logged in; deleted whatever happens."""
-    from harness.machines import guard_signals
-    from harness.session.mac import Mac, machine_folder
+    """A Mac, booted and logged in, without the product; put away whatever happens."""
     from harness.session.preflight import before_scenario
-    from harness.waiting import Deadline
 
-    settings = sysext_run.settings
-    wishes = wishes_for(request.node, sysext_run.provider)
     newest = sysext_run.app.release(sysext_run.release).version
-    upgrade = "releases" in request.fixturenames
-    before_scenario(case, sysext_run.app, request.getfixturevalue("releases") if upgrade else (newest,))
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(guard_signals())
-        machine = sysext_run.provider.create(
-            image=settings.image_for(case.macos),
-            macos=case.macos,
-            purpose=case.scenario,
-            folder=machine_folder(case),
-            deadline=Deadline.after(settings.timeouts.slot + settings.timeouts.clone),
-            environment={"SYSEXT_SIM_RUN_KEY": f"{case.nodeid}|{case.attempt}"},
-            **wishes,
-        )
-
-        def put_away(_: object, error: BaseException | None, __: object) -> None:
-            try:
-                _put_away(request.node, machine, case, settings.keep_vm, settings.timeouts.shutdown)
-            except Exception as trouble:
-                if error is None:
-                    raise
-                # What went wrong first must be heard; the machine's lease stays, so that it is tried again.
-                events.event("degraded", what=f"{machine.name} could not be put away", reason=str(trouble))
-
-        stack.push(put_away)
-        mac = Mac(
-            machine,
-            settings=settings,
-            app=sysext_run.app,
-            case=case,
-            reader=sysext_run.reader,
-            release=sysext_run.release,
-        )
-        stack.callback(mac.close)
-        request.node.stash[MAC] = mac
-        stack.callback(request.node.stash.__delitem__, MAC)
-        try:
-            mac.bring_up()
-        except Exception as error:
-            case.fail(error)
-            mac.collect(f"{verdict_of(error).value}: {type(error).__name__}")
-            raise
+    before_scenario(case, sysext_run.app, parameters.releases_of(request, newest))
+    with lend(request, sysext_run, case) as mac:
         yield mac
 
 
@@ -315,29 +279,6 @@ def approval(mac: Mac) -> ApprovalSteps:
     from harness.session.approving import ApprovalSteps
 
     return ApprovalSteps(mac)
-
-
-def _put_away(
-    item: pytest.Item,
-    machine: Machine,
-    case: Case,
-    keep: bool,  # noqa: FBT001 - as the settings have it
-    seconds: float,
-) -> None:
-    from harness.waiting import Deadline
-
-    verdict = verdict_of(case.failure)
-    if verdict is Verdict.ENVIRONMENT_FAILURE:
-        machine.mark_bad(str(case.failure))
-    with events.step("delete machine", machine=machine.name):
-        if keep and verdict not in (Verdict.PASSED, Verdict.SKIPPED) and not isinstance(case.failure, Interrupted):
-            terminal.say_how_to_reach(item, machine.keep())
-            return
-        try:
-            # A disposable Mac: nothing on it is wanted any more, so the power is cut.
-            machine.stop(Deadline.after(seconds))
-        finally:
-            machine.delete()
 
 
 def _what_went_wrong(report: pytest.TestReport, call: pytest.CallInfo[None]) -> BaseException | None:
@@ -369,7 +310,8 @@ def _finish(item: pytest.Item, reports: list[pytest.TestReport]) -> CaseResult |
     case = item.stash[CASE]
     run = item.config.stash[RUN]
     explain(case, extension_id=run.app.extension.id, known=run.known_issues)
-    result = case.close()
+    result = item.stash[RESULT] = case.close()
+    repeating.note_result(item.config, result)
     tell(reports, result)
     finish_test(result)
     return result
@@ -410,7 +352,7 @@ def _run(config: pytest.Config) -> Run:
         from harness.session.run import open_run
 
         workerinput = getattr(config, "workerinput", {})
-        folder = workerinput.get("sysext_folder")
+        folder = workerinput.get("sysext_folder") or config.stash.get(PART, None)
         given = config.getoption("sysext_config")
         config.stash[RUN] = open_run(
             overrides(config),

@@ -44,10 +44,10 @@ def install_bundle(
     target = app_path(str(PurePosixPath(folder) / name))
     with (
         events.step("install", app=name, version=f"{bundle.short}/{bundle.build}", into=folder, how="copy"),
-        _scratch(guest, deadline) as scratch,
+        scratch_folder(guest, deadline) as scratch,
     ):
         guest.put_tree(bundle.path, f"{scratch}/{name}", deadline=deadline)
-        _place(guest, f"{scratch}/{name}", target, deadline)
+        place(guest, f"{scratch}/{name}", target, deadline)
         if quarantine:
             set_quarantine(guest, target, deadline=deadline)
     return target
@@ -60,8 +60,8 @@ def install_package(guest: Guest, package: Path, *, deadline: Deadline) -> None:
         UsageError: There is no such file.
         CommandFailed: `installer` did not take it.
     """
-    _file(package)
-    with events.step("install", app=package.name, how="pkg"), _scratch(guest, deadline) as scratch:
+    require_file(package)
+    with events.step("install", app=package.name, how="pkg"), scratch_folder(guest, deadline) as scratch:
         remote = f"{scratch}/{package.name}"
         guest.put(package, remote, deadline=deadline)
         guest.run(["installer", "-pkg", remote, "-target", "/"], deadline=deadline, sudo=True)
@@ -82,8 +82,8 @@ def install_disk_image(
     if "/" in name:
         raise UsageError("the name of an app in a disk image", seen=repr(app_name), hint="a name, not a path")
     target = app_path(str(PurePosixPath(folder) / name))
-    _file(image)
-    with events.step("install", app=image.name, how="dmg"), _scratch(guest, deadline) as scratch:
+    require_file(image)
+    with events.step("install", app=image.name, how="dmg"), scratch_folder(guest, deadline) as scratch:
         remote, mount = f"{scratch}/{image.name}", f"{scratch}/volume"
         guest.put(image, remote, deadline=deadline)
         guest.run(["mkdir", mount], deadline=deadline)
@@ -92,9 +92,9 @@ def install_disk_image(
             deadline=deadline,
         )
         try:
-            _place(guest, f"{mount}/{name}", target, deadline)
+            place(guest, f"{mount}/{name}", target, deadline)
         finally:
-            _tidy(guest, ["hdiutil", "detach", mount, "-force"])
+            tidy(guest, ["hdiutil", "detach", mount, "-force"])
     return target
 
 
@@ -133,12 +133,17 @@ def app_path(path: str) -> str:
     return path
 
 
-def _file(path: Path) -> None:
+def require_file(path: Path) -> None:
+    """That there is a file on this host.
+
+    Raises:
+        UsageError: There is none.
+    """
     if not path.is_file():
         raise UsageError("a file to install from", seen=f"{path} is none", hint="check the path")
 
 
-def _place(guest: Guest, source: str, target: str, deadline: Deadline) -> None:
+def place(guest: Guest, source: str, target: str, deadline: Deadline) -> None:
     """Copy beside the target first, then put the copy in its place: `ditto` into an app that is there would merge."""
     folder, _, name = target.rpartition("/")
     incoming = f"{folder}/.{name}.{events.current().new_id()}"
@@ -148,7 +153,7 @@ def _place(guest: Guest, source: str, target: str, deadline: Deadline) -> None:
             guest.run(["ditto", source, incoming], deadline=deadline, sudo=True)
             guest.script(_REPLACE, incoming, target, deadline=deadline, sudo=True)
     except BaseException:
-        _tidy(guest, ["rm", "-rf", incoming], sudo=True)
+        tidy(guest, ["rm", "-rf", incoming], sudo=True)
         raise
 
 
@@ -170,17 +175,17 @@ def _permitted(guest: Guest, target: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _scratch(guest: Guest, deadline: Deadline) -> Iterator[str]:
+def scratch_folder(guest: Guest, deadline: Deadline) -> Iterator[str]:
     """A new folder in the guest, removed at the end."""
     folder = f"/private/tmp/sysext-install-{events.current().new_id()}"
     guest.run(["mkdir", folder], deadline=deadline)
     try:
         yield folder
     finally:
-        _tidy(guest, ["rm", "-rf", folder])
+        tidy(guest, ["rm", "-rf", folder])
 
 
-def _tidy(guest: Guest, argv: list[str], *, sudo: bool = False) -> None:
+def tidy(guest: Guest, argv: list[str], *, sudo: bool = False) -> None:
     """Clean up with time of its own, and never in the way of the error that made it necessary."""
     try:
         guest.run(argv, deadline=Deadline.after(TIDY_SECONDS), sudo=sudo, check=False)

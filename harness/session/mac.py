@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import events
-from harness.apps import health, installing, launching, staged
+from harness.apps import delivery, health, installing, launching, staged
 from harness.apps.activation import Activation, activate
 from harness.apps.oracle import Oracle, Snapshot
 from harness.bundles.app import AppBundle, SystemExtensionBundle
@@ -138,20 +138,26 @@ class Mac:
                     reason=f"csrutil says off in {self.machine.image}",
                 )
 
-    def install(self, release: str | None = None, *, folder: str = installing.APPLICATIONS) -> Installed:
-        """Put a release of the app (the one under test by default) on the Mac; replaces the one that is there."""
+    def install(
+        self, release: str | None = None, *, folder: str = installing.APPLICATIONS, how: delivery.Way | None = None
+    ) -> Installed:
+        """Put a release of the app (the one under test by default) on the Mac; replaces the one that is there, by a copy or in one
+        of the ways of `harness.apps.delivery`.
+        """
         release = release or self.release
         self._preflight(release)
         bundle = fetch_release(self.app.release(release), self.app, self.settings.cache_dir)
         bundle.require_extension(self.app.extension.id)
         tell_build(bundle, self.app.release(release).version, self.app.extension.id)
-        path = installing.install_bundle(
-            self.guest,
-            bundle,
-            deadline=self._after(self.settings.timeouts.install),
-            folder=folder,
-            quarantine=self.app.quarantine,
-        )
+        deadline = self._after(self.settings.timeouts.install)
+        if how is None:
+            path = installing.install_bundle(
+                self.guest, bundle, deadline=deadline, folder=folder, quarantine=self.app.quarantine
+            )
+        else:
+            path = delivery.deliver(
+                self.guest, bundle, how, app=self.app, release=self.app.release(release), deadline=deadline
+            )
         self.installed = Installed(path, bundle, self.app.release(release).version)
         return self.installed
 
@@ -279,7 +285,7 @@ class Mac:
                 hint="run the scenarios that restart with another provider",
             )
         with events.step("reboot", machine=self.name):
-            self._stop_activations()
+            self.stop_activations()
             # On a Mac the log alone takes up to minutes; each item has a limit of its own.
             collect_before_reboot(
                 guest=self.guest,
@@ -350,7 +356,7 @@ class Mac:
 
     def close(self) -> None:
         """Let go of the guest and the screen; the machine itself is its fixture's to delete."""
-        cleanups: list[Callable[[], object]] = [self._stop_activations]
+        cleanups: list[Callable[[], object]] = [self.stop_activations]
         if self._log is not None:
             cleanups.append(self._log.stop)
         if self._recorder is not None:
@@ -413,7 +419,8 @@ class Mac:
         bundle = self.installed.bundle
         return [bundle.executable.path.name, *(one.executable.path.name for one in bundle.extensions)]
 
-    def _stop_activations(self) -> None:
+    def stop_activations(self) -> None:
+        """End every launch of the app that is still there."""
         for activation in self._activations:
             with contextlib.suppress(Exception):
                 activation.stop(Deadline(5))

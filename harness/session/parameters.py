@@ -10,6 +10,7 @@ import pytest
 from harness.errors import SysextError
 from harness.session.markers import versions_for
 from harness.session.options import is_worker
+from harness.session.repeating import add_cycles
 
 if TYPE_CHECKING:
     from harness.session.run import Run
@@ -19,7 +20,8 @@ UNUSABLE = pytest.StashKey[SysextError]()
 
 
 def generate(metafunc: pytest.Metafunc, run: Callable[[pytest.Config], Run]) -> None:
-    """One scenario becomes one test per macOS version (fewer where its markers say so).
+    """One scenario becomes one test per macOS version (fewer where its markers say so); one with `upgrade_path`, one per cell of
+    the upgrade matrix (`--sysext-upgrade`).
 
     Args:
         metafunc: The scenario.
@@ -27,11 +29,33 @@ def generate(metafunc: pytest.Metafunc, run: Callable[[pytest.Config], Run]) -> 
     """
     if not ("macos" in metafunc.fixturenames and {"mac", "case"} & set(metafunc.fixturenames)):
         return
+    walked = "upgrade_path" in metafunc.fixturenames
     versions: list[Any] = []
+    upgrades: list[Any] = []
+    names: list[str] = []
     try:
-        versions = list(versions_for(metafunc.definition, run(metafunc.config).settings.macos))
+        current = run(metafunc.config)
+        versions = list(versions_for(metafunc.definition, current.settings.macos))
+        if walked:
+            from harness.upgrades import cell_id, cells  # not before it is needed: most runs of pytest are not ours
+
+            upgrades = cells(current.app, versions, current.settings.upgrades.paths, latest=current.release)
+            names = [cell_id(cell) for cell in upgrades]
     except SysextError as error:
         if is_worker(metafunc.config):
             raise pytest.Collector.CollectError(str(error)) from error
         metafunc.config.stash[UNUSABLE] = error
-    metafunc.parametrize("macos", versions, ids=[f"macos{version}" for version in versions])
+    if walked:
+        metafunc.parametrize(("macos", "upgrade_path"), upgrades, ids=names)
+    else:
+        metafunc.parametrize("macos", versions, ids=[f"macos{version}" for version in versions])
+    add_cycles(metafunc)
+
+
+def releases_of(request: pytest.FixtureRequest, newest: str) -> tuple[str, ...]:
+    """The releases that a scenario installs, in that order: its upgrade path's, its pair's, or only the newest."""
+    for name in ("upgrade_path", "releases"):
+        if name in request.fixturenames:
+            value = request.getfixturevalue(name)
+            return tuple(value.releases if name == "upgrade_path" else value)
+    return (newest,)

@@ -18,7 +18,10 @@ from harness.errors import ProductFailure
 from harness.reports.result import Cause, Sign, Why
 from harness.session.builds import tell_build
 from harness.session.case import Case
+from harness.upgrades import Relation, relation
 
+MEANT = frozenset({Relation.REBUILD, Relation.REINSTALL, Relation.DOWNGRADE})
+"""Upgrades that no product is shipped with: they are only ever walked on purpose."""
 MOST_SHOWN = 6
 """Findings that the failure's own text names; all are in the case file."""
 
@@ -79,7 +82,10 @@ def check(case: Case, app: AppFile, version: str, *, previous: str | None = None
             raise
         events.event("degraded", what=f"no preflight of {version}", reason=f"{type(error).__name__}: {error}")
         return None
-    if report.ok:
+    meant = previous is not None and relation(app, previous, version) in MEANT
+    # Whoever asks for a downgrade or a rebuild knows what the rules about upgrades say of it: told, and gone on.
+    errors = [finding for finding in report.errors if not (meant and finding.rule.about == "upgrade")]
+    if not errors:
         return report
     if not settings.preflight.enforce:
         events.event(
@@ -88,7 +94,7 @@ def check(case: Case, app: AppFile, version: str, *, previous: str | None = None
         return report
     # No Mac will have it on it, and still the failure is of this very build.
     tell_build(fetch_release(app.release(version), app, settings.cache_dir), version, app.extension.id)
-    case.why = _why(report.errors[0], more=len(report.errors) - 1)
+    case.why = _why(errors[0], more=len(errors) - 1)
     raise PreflightFailed(
         f"{app.name} {version} to pass the preflight"
         + (f", as an upgrade from {previous}" if previous is not None else ""),

@@ -57,8 +57,19 @@ class Run:
         except OSError:
             return ""
 
-    def open_case(self, *, scenario: str, nodeid: str, macos: str, attempt: int, failed_before: bool) -> Case:
-        """Make the case file of one attempt."""
+    def open_case(
+        self,
+        *,
+        scenario: str,
+        nodeid: str,
+        macos: str,
+        attempt: int,
+        failed_before: bool,
+        release: str | None = None,
+    ) -> Case:
+        """Make the case file of one attempt. `release` is the one that it proves something about, where that is not the one under
+        test.
+        """
         from harness.evidence import CaseFolder
 
         name = slug([scenario[:90], f"macos{macos}"] + ([f"attempt{attempt}"] if attempt > 1 else []))
@@ -79,7 +90,7 @@ class Run:
             image=self.settings.image_for(macos),
             app=self.app.name,
             app_file={"path": str(self.app.path), "sha256": self.app_sha256},
-            release=self.app.release(self.release).version,
+            release=self.app.release(release or self.release).version,
             settings=self.settings.model_dump(mode="json"),
         )
         return Case(
@@ -90,7 +101,7 @@ class Run:
             settings=self.settings,
             simulated=self.provider.simulated,
             image=self.settings.image_for(macos),
-            release=self.app.release(self.release).version,
+            release=self.app.release(release or self.release).version,
             folder=folder,
             log=log,
             artifacts=self.settings.artifacts,
@@ -116,6 +127,10 @@ def open_run(overrides: Mapping[str, Any], *, config: Path | None, release: str 
         )
     app = load_app(settings.app)
     app.release(release)
+    if settings.upgrades.paths:
+        from harness.upgrades import cells
+
+        cells(app, settings.macos, settings.upgrades.paths, latest=release)
     if settings.preflight.off:
         from harness.session.preflight import check_settings
 

@@ -70,6 +70,8 @@ UNAPPROVED = frozenset(_STAGE)
 """States before any approval."""
 TUNNEL_UP = frozenset({State.RUNNING, State.ASLEEP, State.SECOND_USER})
 """States in which the extension runs."""
+FIRST_SWITCHES = 15
+"""The first macOS whose Settings can switch an extension off."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]")
 
 
@@ -178,8 +180,8 @@ def relation(app: AppFile, older: str, newer: str) -> Relation:
     return Relation.PREVIOUS if distance == 1 else Relation.SKIP
 
 
-def impossible(app: AppFile, step: Step) -> str | None:
-    """Why a step cannot be walked with this app; None if it can."""
+def impossible(app: AppFile, step: Step, macos: str | None = None) -> str | None:
+    """Why a step cannot be walked with this app (on that version of macOS, if one is given); None if it can."""
     driver = app.extension.kind == "driver"
     if step.how is How.PREINSTALL and app.configuration is None:
         return "the app file names no `configuration`, so there is no tunnel for a preinstall script to stop"
@@ -187,6 +189,8 @@ def impossible(app: AppFile, step: Step) -> str | None:
         return f"no tunnel runs while {step.state}: there is nothing for a preinstall script to stop"
     if step.how is How.UPDATER and step.state is State.NEVER:
         return "the app's own updater only runs once the app was started, and starting it asks for the activation"
+    if step.state is State.DISABLED and macos is not None and int(macos) < FIRST_SWITCHES:
+        return f"Settings of macOS {macos} has no switch for each extension"
     if driver and step.state not in UNAPPROVED:
         return "macOS replaces a driver that was enabled only at a restart, or when its device is unplugged"
     return None
