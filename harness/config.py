@@ -203,6 +203,15 @@ class HistorySettings(_Table):
     """Add each run to it when it ends."""
 
 
+class SoakSettings(_Table):
+    """Scenarios that do the same thing over and over: `scenarios/test_dns_proxy.py`."""
+
+    cycles: int = Field(default=3, ge=1)
+    """How often. What takes hours to break wants hundreds: set it for a nightly run."""
+    pause_seconds: float = Field(default=1.0, ge=0)
+    """Between two of them."""
+
+
 class UpgradeSettings(_Table):
     """Upgrade paths: `scenarios/test_upgrade_paths.py`, docs/upgrades.md."""
 
@@ -239,6 +248,7 @@ class Settings(_Table):
     triage: TriageSettings = Field(default_factory=TriageSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
     upgrades: UpgradeSettings = Field(default_factory=UpgradeSettings)
+    soak: SoakSettings = Field(default_factory=SoakSettings)
     known_issues: list[Path] = Field(default_factory=lambda: [Path("known_issues")])
     """Files, or folders of files, that describe failures that are known; a folder named here must exist."""
 
@@ -370,6 +380,10 @@ class AppFile(_Table):
     traffic: TrafficSpec | None = None
     deactivate: list[str] = Field(default_factory=list)
     """Arguments with which the app asks for its extension's deactivation and ends, if it can: a rung of the recovery ladder."""
+    companions: list[Path] = Field(default_factory=list)
+    """App files of other products, relative to this one: installed and approved first where a scenario wants company."""
+    resolves: list[str] = Field(default=["captive.apple.com", "www.apple.com"], min_length=1)
+    """Host names that must resolve on a Mac with this extension: for a DNS proxy."""
     quarantine: bool = False
     """Set com.apple.quarantine on install, as a browser download would have it."""
     path: Path = Path()
@@ -387,6 +401,10 @@ class AppFile(_Table):
             ):
                 raise ValueError(f"rebuild_of of {release.version} names another release of this file")
         return releases
+
+    def companion_files(self) -> list[Path]:
+        """Where the app files of the companions are."""
+        return [self.path.parent / companion for companion in self.companions]
 
     def release(self, version: str | None = None) -> Release:
         """The release of that version, or the last one listed (the newest) for None.
