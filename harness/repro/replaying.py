@@ -1,0 +1,420 @@
+"""The same scenario once more, as its case file says it was run: node id, macOS, image by digest, release, settings, faults.
+
+    replay = plan_replay(read_case(path), host, root=Path.cwd(), changes=Changes())
+    replay.differences            # all that is not as it was, and why
+    run = replay.write(folder)    # settings in a file of their own; the command
+
+Two kinds of settings: what decides about the scenario comes from the case (time limits, delays, faults, evidence, the Mac's
+hardware); what belongs to this host stays this host's (paths, executables, secrets). A case file is untrusted: nothing in it
+becomes a program, a path to read, or an option of a command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from harness import __version__
+from harness.config import ENV_PREFIX, AppFile, Settings, load_app
+from harness.errors import SysextError, UsageError
+from harness.repro.cases import Recorded
+from harness.repro.writing import write_toml
+from harness.waiting import timeout_factor
+
+OF_THIS_HOST: Final = (
+    *("app", "artifacts", "cache", "keep_vm", "known_issues", "remember_readings", "history", "this_mac", "image"),
+    *("tart.executable", "tart.home", "tart.slots", "tart.images", "tart.run_arguments"),
+    *("simulated.executable", "simulated.home", "simulated.slots"),
+    *("guest.key", "guest.password", "screen.pages", "screen.reader", "screen.needles"),
+)
+"""Settings that a replay does not take from the case."""
+_TOLD: Final = ("tart.run_arguments", "screen.reader")
+"""Those of them whose difference may matter, so that it is told."""
+_SECRET: Final = {"guest.password": "SYSEXT_GUEST__PASSWORD"}
+_MACOS = re.compile(r"\[macos(\d+)")
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that is not as it was in the run which is replayed.
+
+    Attributes:
+        asked: The user wants it so.
+    """
+
+    what: str
+    was: str
+    now: str
+    why: str = ""
+    asked: bool = False
+
+    def __str__(self) -> str:
+        reason = f" ({self.why})" if self.why else ""
+        return f"{self.what}: was {self.was or 'not told'}, now {self.now or 'none'}{reason}"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the user wants to be different; None: as it was."""
+
+    release: str | None = None
+    macos: str | None = None
+    provider: str | None = None
+    image: str | None = None
+    app: Path | None = None
+
+
+@dataclass
+class Replay:
+    """A run to be made.
+
+    Attributes:
+        nodeid: pytest's, relative to `root`.
+        table: The settings, as nested tables; secrets are not among them.
+        secrets: Environment variables with those.
+    """
+
+    recorded: Recorded
+    root: Path
+    nodeid: str
+    release: str
+    app: AppFile
+    table: dict[str, Any]
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    differences: list[Difference] = field(default_factory=list)
+
+    def command(self, config: Path, artifacts: Path, *, keep: bool = True) -> list[str]:
+        """The pytest command, without the program before it."""
+        arguments = ["-m", "pytest", self.nodeid, "--sysext-config", str(config), "--sysext-artifacts", str(artifacts)]
+        arguments += [f"--sysext-release={self.release}", "--timeout", "7200"]
+        return arguments + (["--sysext-keep-vm"] if keep else [])
+
+    def shown(self, config: Path, artifacts: Path, *, keep: bool = True) -> str:
+        """The same, to be copied into a shell."""
+        return shlex.join(["python", *self.command(config, artifacts, keep=keep)])
+
+    def write(self, path: Path) -> Path:
+        """Write the settings into a file.
+
+        Raises:
+            EnvironmentFailure: It cannot be written.
+        """
+        comment = (
+            f"Settings of a replay of {self.recorded.place}\nAs that run had them, but for what belongs to this host."
+        )
+        return write_toml(path, self.table, comment)
+
+    def environment(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of the run: no variable there overrides a setting that is the case's."""
+        environ = os.environ if environ is None else environ
+        own = {f"{ENV_PREFIX}{dotted.upper().replace('.', '__')}" for dotted in OF_THIS_HOST}
+        kept = {
+            name: value
+            for name, value in environ.items()
+            if not name.startswith(ENV_PREFIX)
+            or name.startswith(("SYSEXT_SIM_", "SYSEXT_TIMEOUT_FACTOR"))
+            or any(name == one or name.startswith(f"{one}__") for one in own)
+        }
+        for name in ("SYSEXT_IMAGE", "SYSEXT_APP", "SYSEXT_KEEP_VM", "SYSEXT_ARTIFACTS"):
+            kept.pop(name, None)
+        kept.pop("SYSEXT_HISTORY__RECORD", None)
+        return {**kept, **self.secrets}
+
+
+def plan_replay(recorded: Recorded, host: Settings, *, root: Path, changes: Changes | None = None) -> Replay:
+    """How to run a recorded scenario again on this host.
+
+    Args:
+        recorded: From `read_case`.
+        host: This host's settings: those in `OF_THIS_HOST` are taken from them.
+        root: pytest's root folder, where the scenarios are.
+        changes: What the user wants to be different.
+
+    Raises:
+        UsageError: The case does not say enough, or this checkout has no such scenario, app or release.
+    """
+    changes = changes or Changes()
+    differences: list[Difference] = []
+    macos, provider = _text(recorded, "macos"), _text(recorded, "provider")
+    nodeid = _nodeid(recorded, root)
+    table = _settings(recorded, host, differences)
+    if changes.provider is not None and changes.provider != provider:
+        differences.append(Difference("provider", provider, changes.provider, asked=True))
+        provider = changes.provider
+        _drop_faults(table, provider, differences)
+    if changes.macos is not None and changes.macos != macos:
+        nodeid, changed = _MACOS.subn(f"[macos{changes.macos}", nodeid, count=1)
+        if not changed:
+            raise UsageError("a scenario with one test per macOS version", seen=nodeid, hint="leave --macos out")
+        differences.append(Difference("macOS", macos, changes.macos, asked=True))
+        macos = changes.macos
+    app = _app(recorded, changes, host, root, differences)
+    release = changes.release or _text(recorded, "release")
+    app.release(release)
+    if release != recorded.text("release"):
+        differences.append(Difference("release", recorded.text("release"), release, asked=True))
+    table |= {"provider": provider, "macos": [macos], "app": str(app.path), "keep_vm": False}
+    table["image"] = _image(recorded, changes, host, provider, macos, differences)
+    table["history"] = {
+        "record": False
+    }  # a run that is chosen for how it ended says nothing about how often it ends so
+    if provider == "simulated":
+        key = recorded.run_key or f"{recorded.text('nodeid')}|{recorded.header.get('attempt', 1)}"
+        table["simulated"] = {**table.get("simulated", {}), "run_key": key}
+    _tell_versions(recorded, differences)
+    return Replay(
+        recorded=recorded,
+        root=root,
+        nodeid=nodeid,
+        release=release,
+        app=app,
+        table=table,
+        secrets=_secrets(host),
+        differences=differences,
+    )
+
+
+def check_image(replay: Replay, host: Settings) -> None:
+    """Ask the provider for the image; where it cannot be had by its digest, take it by its name, and tell that.
+
+    Raises:
+        UsageError: It cannot be had by its name either.
+    """
+    from harness.machines import provider_for
+
+    image = str(replay.table["image"] or "")
+    if "@sha256:" not in image:
+        return
+    settings = host.model_copy(update={"provider": replay.table["provider"]})
+    try:
+        provider_for(settings).check(image)
+    except SysextError as error:
+        named = replay.recorded.text("image")
+        if named == image:
+            raise
+        replay.table["image"] = named
+        reason = f"it cannot be had by its digest any more: {error.seen or error.expected}"[:300]
+        replay.differences.append(Difference("image", image, named, reason))
+
+
+def _text(recorded: Recorded, key: str) -> str:
+    text = recorded.text(key)
+    if not text or text.startswith("-") or len(text) > 2000 or not text.isprintable():
+        raise UsageError(
+            f"'{key}' in the header of {recorded.place}", seen=repr(text)[:100], hint="is it the stream of a scenario?"
+        )
+    return text
+
+
+def _nodeid(recorded: Recorded, root: Path) -> str:
+    """The node id without its cycle, of a scenario that this checkout has."""
+    nodeid = _text(recorded, "nodeid")
+    name, colons, test = nodeid.partition("::")
+    path = PurePosixPath(name)
+    here = root / name
+    if not colons or not test or path.is_absolute() or ".." in path.parts:
+        raise UsageError(
+            f"a scenario's node id in {recorded.place}", seen=nodeid, hint="is it the stream of a scenario?"
+        )
+    if not here.is_file():
+        raise UsageError(
+            f"the scenario's file {name} below {root}",
+            seen="no such file",
+            hint="run this in a checkout of the project at the commit of that run, or give --root",
+        )
+    return re.sub(r"-?cycle\d+(?=[-\]])", "", nodeid).replace("[-", "[").removesuffix("[]")
+
+
+def _settings(recorded: Recorded, host: Settings, differences: list[Difference]) -> dict[str, Any]:
+    """The case's settings with this host's put into their places, checked as a whole."""
+    if not recorded.settings:
+        raise UsageError(
+            f"the settings in the header of {recorded.place}",
+            seen="none",
+            hint="an old version of this program wrote it",
+        )
+    table = _known(recorded.settings, Settings.model_json_schema(), differences)
+    own = host.model_dump(mode="json")
+    for dotted in OF_THIS_HOST:
+        was, now = _get(table, dotted), _get(own, dotted)
+        if dotted in _TOLD and was is not _ABSENT and was != now:
+            differences.append(Difference(dotted, str(was), str(now), "belongs to this host"))
+        _put(table, dotted, None if dotted in _SECRET or dotted == "history" else now)
+    _put(table, "guest.password", _ABSENT)
+    try:
+        Settings.model_validate(table)
+    except ValueError as error:
+        first = str(error).splitlines()
+        raise UsageError(
+            f"usable settings in {recorded.place}",
+            seen=" ".join(first[1:3])[:300],
+            hint="is it the stream of a scenario?",
+        ) from error
+    return table
+
+
+def _known(table: Mapping[str, Any], schema: Mapping[str, Any], differences: list[Difference]) -> dict[str, Any]:
+    """Without what this version does not know (told)."""
+    definitions: Mapping[str, Any] = schema.get("$defs", {})
+
+    def walk(values: Mapping[str, Any], model: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for key, value in values.items():
+            field_schema = model.get("properties", {}).get(key)
+            if field_schema is None:
+                differences.append(Difference(f"setting {prefix}{key}"[:80], repr(value)[:80], "", "not known here"))
+                continue
+            inner = definitions.get(str(field_schema.get("$ref", "")).rpartition("/")[2])
+            is_table = inner is not None and isinstance(value, Mapping)
+            kept[key] = walk(value, inner or {}, f"{prefix}{key}.") if is_table else value
+        return kept
+
+    return walk(table, schema, "")
+
+
+def _drop_faults(table: dict[str, Any], provider: str, differences: list[Difference]) -> None:
+    faults = _get(table, "simulated.faults")
+    if provider != "simulated" and isinstance(faults, list) and faults:
+        _put(table, "simulated.faults", [])
+        differences.append(Difference("faults", ", ".join(map(str, faults)), "", "only simulated Macs have them"))
+
+
+def _app(recorded: Recorded, changes: Changes, host: Settings, root: Path, differences: list[Difference]) -> AppFile:
+    """The app file: the one asked for, else the one with the same content, else the one of the same name."""
+    told = recorded.header.get("app_file")
+    was = told if isinstance(told, dict) else {}
+    before, digest = str(was.get("path") or recorded.settings.get("app") or ""), str(was.get("sha256") or "")
+    if changes.app is not None:
+        found: Path | None = changes.app
+    else:
+        found = _same_app(PurePosixPath(before), digest, host, root)
+    if found is None:
+        raise UsageError(
+            f"the app file {PurePosixPath(before).name or 'of that run'} below {root}",
+            seen=f"none of that name or content (it was {before or 'not told'})",
+            hint="give --app FILE",
+        )
+    app = load_app(found)
+    now = _digest(found)
+    if not digest:
+        differences.append(
+            Difference("app file", before, str(found), "its content was not recorded", changes.app is not None)
+        )
+    elif digest != now:
+        differences.append(
+            Difference("app file", f"sha256 {digest[:12]}…", f"{found}, sha256 {now[:12]}…", "its content differs")
+        )
+    return app
+
+
+def _same_app(before: PurePosixPath, digest: str, host: Settings, root: Path) -> Path | None:
+    named = [root.joinpath(*before.parts[-depth:]) for depth in (4, 3, 2, 1) if len(before.parts) > depth]
+    candidates = [
+        *named,
+        *([host.app] if host.app is not None else []),
+        *sorted((root / "scenarios" / "apps").glob("*.toml")),
+    ]
+    there = [path for path in candidates if path.is_file()]
+    same = [path for path in there if digest and _digest(path) == digest]
+    alike = [path for path in there if path.name == before.name]
+    return next(iter([*same, *alike]), None)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _image(
+    recorded: Recorded,
+    changes: Changes,
+    host: Settings,
+    provider: str,
+    macos: str,
+    differences: list[Difference],
+) -> str | None:
+    """What to clone: by digest where that is known and still fits."""
+    was = recorded.text("image")
+    if provider == "this-mac":
+        return None
+    if changes.image is not None:
+        differences.append(Difference("image", recorded.image_digest or was, changes.image, asked=True))
+        return changes.image
+    if changes.macos is not None or changes.provider is not None:
+        image = host.model_copy(update={"provider": provider, "image": None}).image_for(macos)
+        if image != was:
+            differences.append(Difference("image", recorded.image_digest or was, image, "follows from the change"))
+        return image
+    _text(recorded, "image")
+    if not recorded.image_digest:
+        differences.append(
+            Difference("image", was, was, "only its name is known, and it may hold another system today")
+        )
+        return was
+    if not re.fullmatch(r"[A-Za-z0-9][^\s@]{0,400}@sha256:[0-9a-f]{64}", recorded.image_digest):
+        raise UsageError(f"an image's digest in {recorded.place}", seen=recorded.image_digest[:100])
+    return recorded.image_digest
+
+
+def _tell_versions(recorded: Recorded, differences: list[Difference]) -> None:
+    version = recorded.text("harness")
+    if version and version != __version__:
+        differences.append(Difference("sysext-harness", version, __version__))
+    factor = recorded.header.get("timeout_factor")
+    if isinstance(factor, int | float) and factor != timeout_factor():
+        differences.append(
+            Difference("SYSEXT_TIMEOUT_FACTOR", f"{factor:g}", f"{timeout_factor():g}", "belongs to this host")
+        )
+
+
+def _secrets(host: Settings) -> dict[str, str]:
+    password = host.guest.password.get_secret_value()
+    return {_SECRET["guest.password"]: password} if password != Settings().guest.password.get_secret_value() else {}
+
+
+def _get(table: Mapping[str, Any], dotted: str) -> Any:
+    value: Any = table
+    for part in dotted.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return _ABSENT
+        value = value[part]
+    return value
+
+
+def _put(table: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a dotted name, or remove it (`_ABSENT`, None)."""
+    *parents, last = dotted.split(".")
+    for part in parents:
+        inner = table.get(part)
+        table[part] = inner = dict(inner) if isinstance(inner, Mapping) else {}
+        table = inner
+    if value is _ABSENT or value is None:
+        table.pop(last, None)
+    else:
+        table[last] = value
+
+
+def interpreter() -> str:
+    """The Python that runs pytest here."""
+    return sys.executable
+
+
+def same_outcome(recorded: Recorded, verdict: object, cause: str) -> bool:
+    """Whether a replay came to the same: verdict, and cause where one was named."""
+    return verdict is recorded.verdict and (not recorded.cause or not cause or cause == recorded.cause)
+
+
+def told_differences(differences: Sequence[Difference]) -> list[str]:
+    """Lines for people: what was asked for first."""
+    asked = [f"changed as asked: {one}" for one in differences if one.asked]
+    return asked + [f"differs: {one}" for one in differences if not one.asked]
