@@ -278,9 +278,9 @@ def _in_zip(path: Path) -> Iterator[Recorded]:
         raise UsageError(error.expected, seen=error.seen, hint="download it again") from error
     if not any(part.header for part in parts.values()):
         raise UsageError(f"case files in {path}", seen=f"no {STREAM_NAME}", hint="is it the artifact of another job?")
-    for name, part in sorted(parts.items()):
+    for inner, part in sorted(parts.items()):
         if part.header:
-            yield part.recorded(f"{path.name}:{name}", None)
+            yield part.recorded(f"{path.name}:{inner}", None)
 
 
 class _Pieces:

@@ -13,11 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import events
+from harness import __version__, events
 from harness.config import AppFile, Settings, load_app, load_settings
 from harness.errors import EnvironmentFailure, UsageError
 from harness.session.case import Case, slug
 from harness.triage.known_issues import KnownIssues, load_known_issues
+from harness.waiting import timeout_factor
 
 if TYPE_CHECKING:
     from harness.machines import Provider
@@ -91,6 +92,9 @@ class Run:
             app=self.app.name,
             app_file={"path": str(self.app.path), "sha256": self.app_sha256},
             release=self.app.release(release or self.release).version,
+            release_under_test=self.app.release(self.release).version,
+            harness=__version__,
+            timeout_factor=timeout_factor(),
             settings=self.settings.model_dump(mode="json"),
         )
         return Case(
