@@ -15,16 +15,15 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from harness import events
-from harness.errors import HarnessError, KnownIssue, ProductFailure, SysextError, Verdict, verdict_of
+from harness.errors import HarnessError, KnownIssue, ProductFailure, SysextError, Verdict
 from harness.session import parameters, repeating, terminal
 from harness.session.lending import Interrupted, lend
-from harness.session.markers import add_markers, wishes_for
+from harness.session.markers import add_markers
 from harness.session.options import add_options, is_worker, overrides
 from harness.session.stash import ATTEMPT, CASE, MAC, PART, RESULT, RUN, STABLE, TRIES
 
 if TYPE_CHECKING:
     from harness.config import AppFile
-    from harness.machines import Machine
     from harness.reports.result import CaseResult
     from harness.session.approving import ApprovalSteps
     from harness.session.case import Case
@@ -179,6 +178,8 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, tuple[str, dict[str
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """The table, and GitHub's job summary."""
     if RUN in config.stash and not is_worker(config) and PART not in config.stash:
+        if said := repeating.stopped(config):
+            terminalreporter.write_line(f"stopped at the first failure, nothing was begun after it: {said}")
         terminal.write_summary(terminalreporter, config.stash[RUN])
         if config.stash.get(RECORDED, ""):
             terminalreporter.write_line(config.stash[RECORDED])
@@ -202,9 +203,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
                 environment={**run.provider.describe(), "app": run.app.name},
                 simulated=run.provider.simulated,
             )
-        from harness.history.recording import record_session
+        if PART not in config.stash:
+            from harness.history.recording import record_session
 
-        config.stash[RECORDED] = record_session(config.stash[RUN].folder, config.stash[RUN].settings)
+            config.stash[RECORDED] = record_session(config.stash[RUN].folder, config.stash[RUN].settings)
     if LIVE in config.stash:
         config.stash[LIVE].close()
         del config.stash[LIVE]
@@ -220,9 +222,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def sysext_run(request: pytest.FixtureRequest) -> Run:
+def sysext_run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """Settings, app, provider of this run."""
-    return _run(request.config)
+    yield _run(request.config)
+    if STABLE in request.config.stash:
+        request.config.stash[STABLE].clear()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import SysextError
-from harness.session.markers import versions_for
+from harness.session.markers import versions_for, why_not
 from harness.session.options import is_worker
 from harness.session.repeating import add_cycles
 
@@ -33,9 +33,11 @@ def generate(metafunc: pytest.Metafunc, run: Callable[[pytest.Config], Run]) -> 
     versions: list[Any] = []
     upgrades: list[Any] = []
     names: list[str] = []
+    skipped: str | None = None
     try:
         current = run(metafunc.config)
         versions = list(versions_for(metafunc.definition, current.settings.macos))
+        skipped = why_not(metafunc.definition, current)
         if walked:
             from harness.upgrades import cell_id, cells  # not before it is needed: most runs of pytest are not ours
 
@@ -48,7 +50,9 @@ def generate(metafunc: pytest.Metafunc, run: Callable[[pytest.Config], Run]) -> 
     if walked:
         metafunc.parametrize(("macos", "upgrade_path"), upgrades, ids=names)
     else:
-        metafunc.parametrize("macos", versions, ids=[f"macos{version}" for version in versions])
+        marks = [pytest.mark.skip(reason=skipped)] if skipped is not None else []
+        values = [pytest.param(version, marks=marks) for version in versions]
+        metafunc.parametrize("macos", values, ids=[f"macos{version}" for version in versions])
     add_cycles(metafunc)
 
 

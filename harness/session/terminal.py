@@ -11,6 +11,7 @@ import pytest
 
 from harness import events
 from harness.session.options import is_worker
+from harness.session.stash import REACH
 
 if TYPE_CHECKING:
     from harness.session.run import Run
@@ -99,6 +100,9 @@ def say_how_to_reach(item: pytest.Item, text: str) -> None:
     """Show how to reach a kept Mac. The VNC password in it goes to the terminal and nowhere else: xdist's workers have
     none, and what they report is kept in files, so there it is masked.
     """
+    if REACH in item.config.stash:
+        item.config.stash[REACH](text)
+        return
     masked = events.SECRETS.mask(text)
     write = writer(item.config)
     if write is not None:
