@@ -1,0 +1,174 @@
+"""The recovery ladder: something is broken after an upgrade; what heals it? Tried in order, the mildest first, until it works.
+
+    restart the app · switch the extension off and on · deactivate and activate · restart the Mac · remove the app, restart, install and
+    approve anew
+
+Each rung is a step with what came of it. A rung that cannot be tried here says why; nothing about it is assumed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness import events
+from harness.apps import health, staged
+from harness.apps.activation import ENABLED, WAITING, Activation
+from harness.config import LaunchSpec
+from harness.session.approving import DISABLED, ApprovalSteps
+from harness.session.mac import Mac
+from harness.waiting import Deadline
+
+HEALED, BROKEN, NOT_TRIED = "healed", "still broken", "not tried"
+
+
+class NotHere(Exception):
+    """A rung that cannot be tried on this Mac or with this app; the text says why."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What came of one rung.
+
+    Attributes:
+        name: `restart-app`, `off-on`, `deactivate-activate`, `reboot`, `reinstall`.
+        outcome: `healed`, `still broken`, `not tried`.
+        why: What is still broken, or why it was not tried.
+        seconds: What it took.
+    """
+
+    name: str
+    outcome: str
+    why: str = ""
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `upgrade.json`."""
+        return asdict(self)
+
+
+def healer(rungs: list[Rung]) -> str | None:
+    """The rung that healed it, None if none did."""
+    return next((rung.name for rung in rungs if rung.outcome == HEALED), None)
+
+
+class Ladder:
+    """The rungs for one Mac on which a release is installed that does not work as it should.
+
+    Args:
+        mac: The Mac.
+        approval: Its prompts.
+        works: One more check of what was found broken; raises SysextError while it is.
+    """
+
+    def __init__(self, mac: Mac, approval: ApprovalSteps, works: Callable[[Deadline], None] | None = None) -> None:
+        self.mac = mac
+        self.approval = approval
+        self._works = works
+
+    def climb(self) -> list[Rung]:
+        """Try rung after rung until the extension works. Never raises: this is part of telling a failure."""
+        tried: list[Rung] = []
+        with events.step("recovery ladder", machine=self.mac.name) as step:
+            for name, action in self._rungs():
+                rung = self._try(name, action)
+                tried.append(rung)
+                if rung.outcome == HEALED:
+                    break
+            step.note(healed_by=healer(tried), rungs=[f"{rung.name}: {rung.outcome}" for rung in tried])
+        return tried
+
+    def _rungs(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        yield "restart-app", self._restart_app
+        yield "off-on", self._off_on
+        yield "deactivate-activate", self._deactivate
+        yield "reboot", self._reboot
+        yield "reinstall", self._reinstall
+
+    def _try(self, name: str, action: Callable[[], None]) -> Rung:
+        begun = time.monotonic()
+        outcome, why = HEALED, ""
+        try:
+            with events.step(f"rung: {name}"):
+                action()
+                self._expect_healthy()
+        except NotHere as reason:
+            outcome, why = NOT_TRIED, str(reason)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the failure that led here must be heard, and the next rung tried
+            outcome, why = BROKEN, (str(error) or type(error).__name__).splitlines()[0][:500]
+        rung = Rung(name, outcome, why, round(time.monotonic() - begun, 1))
+        events.event("rung", ladder="recovery", **rung.as_dict())
+        return rung
+
+    def _restart_app(self) -> None:
+        self.mac.stop_activations()
+        self._activate()
+
+    def _off_on(self) -> None:
+        if not self.approval.can_switch:
+            raise NotHere(f"Settings of macOS {self.mac.macos} has no switch for each extension")
+        state = self.mac.state()
+        if state != ENABLED:
+            raise NotHere(f"the extension is {state}: there is nothing to switch off")
+        self.approval.switch_off()
+        self.approval.switch_on()
+        self._activate()
+
+    def _deactivate(self) -> None:
+        arguments = self.mac.app.deactivate
+        if not arguments:
+            raise NotHere("the app file names no `deactivate`, and macOS has no command for it while SIP is on")
+        launch = self.mac.app.launch
+        self.mac.stop_activations()
+        leaving = self.mac.activate(launch=LaunchSpec(how="exec", arguments=arguments, environment=launch.environment))
+        leaving.launch.process.wait_for_exit(self._rung().remaining)
+        self.mac.expect_state(None, DISABLED)
+        self._activate()
+
+    def _reboot(self) -> None:
+        if self.mac.machine.own_display:
+            raise NotHere("this program runs on that Mac")
+        self.mac.reboot()
+        self._activate()
+
+    def _reinstall(self) -> None:
+        if self.mac.machine.own_display:
+            raise NotHere("this program runs on that Mac")
+        release = self.mac.installed.release if self.mac.installed is not None else None
+        self.mac.stop_activations()
+        if self.mac.installed is not None:
+            self.mac.uninstall()
+        self.mac.reboot()
+        self.mac.expect_state(None)
+        self.mac.install(release)
+        self._activate()
+
+    def _activate(self) -> Activation:
+        """Start the app, and answer what it is asked, whatever that is."""
+        activation = self.mac.activate()
+        state = activation.wait_until_requested(self.approval.deadline())
+        if state == WAITING:
+            self.approval.approve_in_settings(activation)
+        elif state == DISABLED and self.approval.can_switch:
+            self.approval.switch_on()
+        activation.wait_until_done(self._rung())
+        return activation
+
+    def _expect_healthy(self) -> None:
+        mac = self.mac
+        installed = mac.installed
+        if installed is None:
+            raise NotHere("nothing is installed")
+        extension = installed.bundle.require_extension(mac.app.extension.id)
+        deadline = self._rung()
+        health.expect_working(
+            mac.guest, mac.oracle, mac.app, version=installed.version(extension.identifier), deadline=deadline
+        )
+        staged.expect_staged(mac.guest, extension, deadline=self._rung())
+        if self._works is not None:
+            self._works(self._rung())
+
+    def _rung(self) -> Deadline:
+        return Deadline.after(self.mac.settings.upgrades.rung_seconds)
