@@ -14,6 +14,7 @@ from harness.errors import SysextError, UsageError
 
 _VERBS = {
     "app": "harness.cli.app:show",
+    "attach": "harness.cli.attach:attach",
     "doctor": "harness.cli.doctor:doctor",
     "faults": "harness.cli.machines:faults",
     "feedback": "harness.cli.feedback:feedback",
@@ -23,6 +24,7 @@ _VERBS = {
     "machines": "harness.cli.machines:machines",
     "redact": "harness.cli.redact:redact",
     "preflight": "harness.cli.preflight:preflight",
+    "replay": "harness.cli.replay:replay",
     "report": "harness.cli.report:report",
     "screen": "harness.cli.screen:screen",
     "triage": "harness.cli.triage:triage_command",

@@ -29,7 +29,7 @@ _MOST_STREAM = 512 * 1024 * 1024
 _MOST_RESULT = 4 * 1024 * 1024
 _MOST_CASES = 20_000
 _LISTED = 12
-_STEPS = (b'"create machine"', b'"clone"', b'"machine-kept"', b'"result"', b'"header"')
+_STEPS = (b'"create machine"', b'"clone"', b'"machine-kept"', b'"same-mac"', b'"result"', b'"header"')
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Recorded:
         error: What the failure said.
         machine: The name of its last Mac, "" if there was none.
         kept: That Mac was kept.
+        used: That Mac had been used by an earlier cycle, whose case file tells of its making.
         image_digest: `HOST/NAME@sha256:…` of what the Mac was cloned from, "" if only the name is known.
         run_key: What decided faults with a rate (simulated Macs), or "".
     """
@@ -57,6 +58,7 @@ class Recorded:
     error: str = ""
     machine: str = ""
     kept: bool = False
+    used: bool = False
     image_digest: str = ""
     run_key: str = ""
 
@@ -103,6 +105,7 @@ class _Part:
     error: str = ""
     machine: str = ""
     kept: bool = False
+    used: bool = False
     image_digest: str = ""
     run_key: str = ""
 
@@ -122,6 +125,9 @@ class _Part:
         elif kind == "event" and name == "machine-kept":
             self.machine = _text(attributes.get("machine")) or self.machine
             self.kept = True
+        elif kind == "event" and name == "same-mac":
+            self.machine = _text(attributes.get("machine"))
+            self.used = True
         elif kind == "event" and name == "result":
             self.outcome(attributes)
 
@@ -155,6 +161,7 @@ class _Part:
             error=self.error,
             machine=self.machine,
             kept=self.kept,
+            used=self.used,
             image_digest=self.image_digest,
             run_key=self.run_key,
         )

@@ -91,13 +91,12 @@ class Replay:
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     differences: list[Difference] = field(default_factory=list)
 
-    def command(self, config: Path, artifacts: Path, *, keep: bool = True) -> list[str]:
-        """The pytest command, without the program before it."""
+    def command(self, config: Path, artifacts: Path, *, keep: str = "first") -> list[str]:
+        """The pytest command, without the program before it. `keep`: of failed Macs `none`, `first` or `all`."""
         arguments = ["-m", "pytest", self.nodeid, "--sysext-config", str(config), "--sysext-artifacts", str(artifacts)]
-        arguments += [f"--sysext-release={self.release}", "--timeout", "7200"]
-        return arguments + (["--sysext-keep-vm"] if keep else [])
+        return [*arguments, f"--sysext-release={self.release}", "--sysext-keep", keep, "--timeout", "7200"]
 
-    def shown(self, config: Path, artifacts: Path, *, keep: bool = True) -> str:
+    def shown(self, config: Path, artifacts: Path, *, keep: str = "first") -> str:
         """The same, to be copied into a shell."""
         return shlex.join(["python", *self.command(config, artifacts, keep=keep)])
 
@@ -157,10 +156,17 @@ def plan_replay(recorded: Recorded, host: Settings, *, root: Path, changes: Chan
         differences.append(Difference("macOS", macos, changes.macos, asked=True))
         macos = changes.macos
     app = _app(recorded, changes, host, root, differences)
-    release = changes.release or _text(recorded, "release")
+    tested = recorded.text("release_under_test") or _text(recorded, "release")
+    release = changes.release or tested
     app.release(release)
-    if release != recorded.text("release"):
-        differences.append(Difference("release", recorded.text("release"), release, asked=True))
+    if release != tested:
+        differences.append(Difference("release", tested, release, asked=True))
+    if recorded.used:
+        differences.append(
+            Difference(
+                "Mac", f"{recorded.machine}, used by earlier cycles", "a fresh one", "what they left on it is not there"
+            )
+        )
     table |= {"provider": provider, "macos": [macos], "app": str(app.path), "keep_vm": False}
     table["image"] = _image(recorded, changes, host, provider, macos, differences)
     table["history"] = {
