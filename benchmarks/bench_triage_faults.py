@@ -1,12 +1,18 @@
-"""Is each simulated fault named by its own code from the evidence of a real scenario run? A confusion matrix.
+"""Confusion matrix of triage over the simulated Mac's faults: which cause is named for which injected fault.
 
-    python -m benchmarks.bench_triage_faults                 every fault alone, and pairs
+    python -m benchmarks.bench_triage_faults                  # every fault alone, and pairs drawn at random (the seed is printed)
     python -m benchmarks.bench_triage_faults --only extension-crash --pairs 0
-    python -m benchmarks.bench_triage_faults --pairs 8 --seed 3 --keep FOLDER
+    python -m benchmarks.bench_triage_faults --alone 0 --pairs 20 --seed 3 --keep FOLDER
 
-Each run is a pytest of its own on a simulated Mac; the case file's own triage (`result.json`) is what counts. Alone: the first cause is
-the fault's code (or, where the fault changes nothing that a scenario sees, the run is green and names nothing). Pairs: the first cause
-is one of the two (one often keeps the other from ever showing). Floor: 95 % of all runs.
+Each run is a pytest of its own on a simulated Mac; the case file's own triage (`result.json`) is what counts.
+
+    alone   right: the verdict is as expected and the *first* cause is the fault's own code. A fault that fails no scenario has to be
+            told by its code in the result's notes, and must raise no alarm.
+    pairs   both named: both codes within the first two. One of two: the fault that ends the run first is named first, and the
+            other could not act any more (the simulator's own diary says that it never came to bear) or is only told. Else wrong.
+            Right are the first two; they are counted apart.
+
+Floors: 95 % of the faults alone, and of the pairs.
 """
 
 from __future__ import annotations
@@ -24,16 +30,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.common import APP, ROOT
 from harness.simulator.faults import known_faults
 
 FLOOR = 0.95
-FIRST = "test_first_activation_through_the_prompt"
-UPGRADE = "test_upgrade_with_the_extension_running"
-GREEN = ""
-"""What a run that passes is to say: no cause at all."""
+FIRST = "test_first_activation.py::test_first_activation_through_the_prompt"
+UPGRADE = "test_lifetime.py::test_upgrade_with_the_extension_running"
+SWITCHED = "test_switched_off.py::test_switched_off_and_on_again"
+RED, ENVIRONMENT, GREEN = "product-failure", "environment-failure", "passed"
 
 
 @dataclass(frozen=True)
@@ -41,23 +47,29 @@ class Expected:
     """What a fault is to look like.
 
     Attributes:
-        code: The first cause; `GREEN` where no scenario can see the fault, with the reason in `why`.
-        verdict: Of the scenario.
+        code: The fault's own code.
+        verdict: Of the scenario. Where it is `passed`, the code must be in the result's notes.
+        given: How the fault is written, where more than its code is needed.
     """
 
     code: str
     scenario: str = FIRST
-    verdict: str = "product-failure"
-    why: str = ""
+    verdict: str = RED
+    given: str = ""
     environment: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def told(self) -> bool:
+        """It fails nothing: a note is all it leaves."""
+        return self.verdict == GREEN
 
-def _own(*codes: str, scenario: str = FIRST) -> dict[str, Expected]:
-    return {code: Expected(code, scenario) for code in codes}
+
+def _all(*codes: str, scenario: str = FIRST, verdict: str = RED) -> dict[str, Expected]:
+    return {code: Expected(code, scenario, verdict) for code in codes}
 
 
 FAULTS: dict[str, Expected] = {
-    **_own(
+    **_all(
         "approval-prompt-missing",
         "approval-coalesced-no-prompt",
         "invisible-prompt-until-reboot",
@@ -78,52 +90,86 @@ FAULTS: dict[str, Expected] = {
         "host-component-crash",
         "es-no-full-disk-access",
     ),
-    **_own("xpc-endpoints-missing-after-upgrade", scenario=UPGRADE),
-    "app-group-profile-mismatch": Expected(GREEN, verdict="passed", why="trustd's noise harms nothing"),
-    "disable-stuck-still-running": Expected(GREEN, verdict="passed", why="no scenario switches the extension off"),
-    "env-sysdiagnose-hangs": Expected(GREEN, verdict="passed", why="a pass needs no sysdiagnose"),
-    "env-slow-clone": Expected(GREEN, verdict="passed", why="slow is not broken"),
-    "env-stop-needs-kill": Expected(GREEN, verdict="passed", why="the harness kills it"),
-    "env-vm-limit": Expected(GREEN, verdict="environment-failure", why="there never was a Mac"),
-    "env-keychain": Expected(GREEN, verdict="environment-failure", why="there never was a Mac"),
-    "env-hung-boot": Expected(
-        GREEN, verdict="environment-failure", why="it never answered", environment={"SYSEXT_TIMEOUTS__BOOT": "8"}
+    **_all(
+        "xpc-endpoints-missing-after-upgrade",
+        "xpc-invalidated-after-upgrade",
+        "build-uuid-unchanged",
+        "old-process-lingers",
+        "replacement-answer-lost",
+        "replacement-cancelled",
+        "upgrade-waiting-for-reboot",
+        "duplicate-entries-jam",
+        "approval-not-inherited",
+        "ne-configuration-lost",
+        scenario=UPGRADE,
     ),
+    **_all("disable-stuck-still-running", scenario=SWITCHED),
+    **_all("app-group-profile-mismatch", verdict=GREEN),
+    **_all("env-vm-limit", "env-keychain", "env-pull-404", "env-disk-full", verdict=ENVIRONMENT),
+    "env-hung-boot": Expected("env-hung-boot", verdict=ENVIRONMENT, environment={"SYSEXT_TIMEOUTS__BOOT": "8"}),
+    "env-vnc-freeze": Expected("env-vnc-freeze", verdict=ENVIRONMENT, given="env-vnc-freeze:hard=1"),
+    "env-ssh-drop": Expected("env-ssh-drop", verdict=ENVIRONMENT, given="env-ssh-drop:after=1"),
+    "env-stale-ip": Expected("env-stale-ip", verdict=GREEN, given="env-stale-ip:seconds=5"),
+    "env-slow-clone": Expected("env-slow-clone", verdict=GREEN, given="env-slow-clone:seconds=30"),
+    **_all("env-stop-needs-kill", verdict=GREEN),
+    # A pass needs no sysdiagnose: it is seen beside a failure only (see ALONE_WITH).
+    **_all("env-sysdiagnose-hangs", verdict=RED),
 }
-"""Those that are missing here are variations of the way to a Mac, which the e2e tests cover; `main` says which."""
-PAIRABLE = [code for code, expected in FAULTS.items() if expected.code and expected.scenario == FIRST]
-NOISE = ["app-group-profile-mismatch", "env-sysdiagnose-hangs"]
+"""By code. A fault that is known and not here is told by `main`, and counts as wrong."""
+ALONE_WITH = {"env-sysdiagnose-hangs": "extension-not-running"}
+"""Faults that need a failure to show in: with which one they are injected; they have to be told, the other named first."""
+PAIRABLE = [code for code, expected in FAULTS.items() if expected.verdict == RED and code not in ALONE_WITH]
+NOISE = ["app-group-profile-mismatch", "env-sysdiagnose-hangs", "env-stop-needs-kill"]
 QUICK = {
     "SYSEXT_TIMEOUTS__PROMPT": "6",
     "SYSEXT_TIMEOUTS__ACTIVATION": "20",
     "SYSEXT_TIMEOUTS__READY": "25",
     "SYSEXT_TIMEOUTS__APPROVAL": "45",
     "SYSEXT_TIMEOUTS__SYSDIAGNOSE": "20",
+    "SYSEXT_HISTORY__RECORD": "false",
+    "SYSEXT_EVIDENCE__RECORDING": "false",
 }
+Mark = Literal["both", "one", "alone", "wrong"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run, and what came of it; `causes` are what triage names, best first."""
+    """One run, and what came of it.
+
+    Attributes:
+        causes: What triage names, best first.
+        told: What is told beside: codes in notes, and what is suspected.
+        acted: The faults that came to bear, as the simulator's own diary says.
+    """
 
     faults: tuple[str, ...]
     verdict: str
     causes: tuple[str, ...]
+    told: str
+    acted: frozenset[str]
     headline: str
     seconds: float
 
     @property
-    def first(self) -> str:
-        """The first cause, or GREEN."""
-        return self.causes[0] if self.causes else GREEN
-
-    @property
-    def right(self) -> bool:
-        """Whether it is as it should be."""
-        expected = [FAULTS[code] for code in self.faults]
-        if len(expected) == 1:
-            return self.first == expected[0].code and self.verdict == expected[0].verdict
-        return self.first in {one.code for one in expected if one.code} and self.verdict == "product-failure"
+    def mark(self) -> Mark:
+        """How right it is; see the module."""
+        failing = [code for code in self.faults if not FAULTS[code].told and code not in ALONE_WITH]
+        quiet = [code for code in self.faults if code not in failing]
+        if any(code not in self.told and code not in self.causes for code in quiet):
+            return "wrong"
+        wanted = {FAULTS[code].verdict for code in failing} or {GREEN}
+        if self.verdict not in wanted:
+            return "wrong"
+        if not failing:
+            return "alone" if not self.causes else "wrong"
+        if len(failing) == 1:
+            return "alone" if self.causes[:1] == (failing[0],) else "wrong"
+        if set(self.causes[:2]) == set(failing):
+            return "both"
+        other = next((code for code in failing if code != self.causes[0]), "") if self.causes else ""
+        if self.causes and self.causes[0] in failing and (other not in self.acted or other in self.causes):
+            return "one"
+        return "wrong"
 
 
 def run(faults: Sequence[str], folder: Path) -> Run:
@@ -137,10 +183,10 @@ def run(faults: Sequence[str], folder: Path) -> Run:
     environ |= {**QUICK, "SYSEXT_SIMULATED__HOME": str(home), "SYSEXT_ARTIFACTS": str(artifacts)}
     for one in expected:
         environ |= one.environment
-    command = [sys.executable, "-m", "pytest", str(ROOT / "scenarios"), "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", scenario]  # fmt: skip
+    command = [sys.executable, "-m", "pytest", str(ROOT / "scenarios" / scenario), "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]  # fmt: skip
     command += ["--timeout", "280", "--sysext-app", str(APP), "--sysext-provider", "simulated", "--sysext-macos", "15", "--sysext-quiet"]  # fmt: skip
-    for code in faults:
-        command += ["--sysext-fault", code]
+    for one in expected:
+        command += ["--sysext-fault", one.given or one.code]
     (folder / name).mkdir(parents=True)
     with (folder / name / "output.txt").open("wb") as output:
         subprocess.run(
@@ -148,62 +194,88 @@ def run(faults: Sequence[str], folder: Path) -> Run:
         )
     results: list[dict[str, Any]] = [json.loads(path.read_text()) for path in artifacts.rglob("result.json")]
     if not results:
-        return Run(tuple(faults), "no result", (), f"see {folder / name / 'output.txt'}", 0.0)
+        return Run(tuple(faults), "no result", (), "", frozenset(), f"see {folder / name / 'output.txt'}", 0.0)
     result = max(results, key=lambda one: one["attempt"])
     why = result.get("why") or {}
     causes = tuple(cause["code"] for cause in why.get("causes", ())) if why.get("verdict") == "failure" else ()
+    told = " ".join(str(note) for note in result.get("notes", ()))
     seconds = time.monotonic() - started
-    return Run(tuple(faults), result["verdict"], causes, str(why.get("headline", "")), seconds)
+    acted = frozenset(_acted(home)) | frozenset(_acted(artifacts))
+    return Run(tuple(faults), result["verdict"], causes, told, acted, str(why.get("headline", "")), seconds)
+
+
+def _acted(root: Path) -> set[str]:
+    """The faults that the simulator's diaries below a folder tell of."""
+    found: set[str] = set()
+    for path in root.rglob("simulator.jsonl"):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with_code = json.loads(line) if '"fault"' in line else {}
+            found |= {str(with_code["code"])} if with_code.get("what") == "fault" else set()
+    return found
 
 
 def main() -> int:
     """Run, print, judge."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", action="append", help="these faults alone")
-    parser.add_argument("--pairs", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--alone", type=int, default=len(FAULTS), help="at most so many faults alone (0: only pairs)")
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--workers", type=int, default=3, help="runs at once; they mostly wait")
     parser.add_argument("--keep", type=Path, help="keep the case files here")
     options = parser.parse_args()
     left_out = sorted(set(known_faults()) - set(FAULTS))
-    print(f"not here (the tests of whole runs have them): {', '.join(left_out)}")
+    if left_out:
+        print(f"NOT IN THE TABLE, counted as wrong: {', '.join(left_out)}")
+    print(f"seed of the pairs: {options.seed}")
     chooser = random.Random(options.seed)
-    alone = [(code,) for code in (options.only or FAULTS)]
-    possible = [*itertools.combinations(PAIRABLE, 2), *((code, noise) for code in PAIRABLE for noise in NOISE)]
+    alone = [
+        (code, ALONE_WITH[code]) if code in ALONE_WITH else (code,)
+        for code in (options.only or list(FAULTS)[: options.alone])
+    ]
+    possible = [
+        pair
+        for pair in itertools.combinations(PAIRABLE, 2)
+        if len({FAULTS[code].scenario for code in pair} - {FIRST}) < 2  # there is a scenario in which both can act
+    ]
+    possible += [(code, noise) for code in PAIRABLE for noise in NOISE]
     pairs = chooser.sample(possible, min(options.pairs, len(possible)))
     with tempfile.TemporaryDirectory(prefix="sysext-faults-") as scratch:
         folder = options.keep or Path(scratch)
         with concurrent.futures.ThreadPoolExecutor(options.workers) as workers:
             runs = list(workers.map(lambda faults: run(faults, folder), [*alone, *pairs]))
-    return judged(runs)
+    singles, doubles = runs[: len(alone)], runs[len(alone) :]
+    return judged(singles, doubles, missing=len(left_out) if not options.only and options.alone >= len(FAULTS) else 0)
 
 
-def judged(runs: Sequence[Run]) -> int:
-    """Print the matrix; 1 below the floor."""
-    width = max(len("+".join(one.faults)) for one in runs)
+def judged(singles: Sequence[Run], pairs: Sequence[Run], *, missing: int = 0) -> int:
+    """Print the matrix; 1 below a floor."""
+    width = max(len("+".join(one.faults)) for one in (*singles, *pairs))
     print(f"{'injected':{width}}  {'first cause':36} {'verdict':20} also proven")
-    for one in runs:
-        mark = " " if one.right else "✗"
+    for one in (*singles, *pairs):
+        cross = "✗" if one.mark == "wrong" else " "
+        told = [code for code in one.faults if code in one.told]
         also = ", ".join(one.causes[1:]) or "-"
-        print(
-            f"{'+'.join(one.faults):{width}} {mark}{one.first or '(none)':36} {one.verdict:20} {also}  [{one.seconds:.0f} s]"
-        )
-        if not one.right:
-            print(
-                f"{'':{width}}   expected {' or '.join(FAULTS[code].code or '(none)' for code in one.faults)}; {one.headline}"
-            )
-    single = [one for one in runs if len(one.faults) == 1]
-    pairs = [one for one in runs if len(one.faults) == 2]
-    for name, some in (("alone", single), ("pairs", pairs)):
-        if some:
-            print(f"{name}: {sum(one.right for one in some)}/{len(some)} on the diagonal")
-    both = [one for one in pairs if all(FAULTS[code].code for code in one.faults)]
-    if both:
-        named = sum(set(one.faults) <= set(one.causes) for one in both)
-        print(f"pairs of two failures: both named in {named}/{len(both)} (one often keeps the other from ever showing)")
-    share = sum(one.right for one in runs) / len(runs)
-    good = share >= FLOOR
-    print(f"{share:.0%} on the diagonal, floor {FLOOR:.0%}: {'within its floor' if good else 'BELOW ITS FLOOR'}")
+        if told:
+            also += f"  told: {', '.join(told)}"
+        print(f"{'+'.join(one.faults):{width}} {cross}{(one.causes or ('(none)',))[0]:36} {one.verdict:20} {also}  [{one.mark}, {one.seconds:.0f} s]")  # fmt: skip
+        if one.mark == "wrong":
+            print(f"{'':{width}}   came to bear: {', '.join(sorted(one.acted)) or '-'}; {one.headline}")
+    good = True
+    if singles:
+        right = sum(one.mark != "wrong" for one in singles)
+        share = right / (len(singles) + missing)
+        good &= share >= FLOOR
+        quiet = [one for one in singles if FAULTS[one.faults[0]].told]
+        print(f"alone: {right}/{len(singles) + missing} on the diagonal ({share:.0%}), floor {FLOOR:.0%}; of these {len(quiet)} fail nothing and have to be told: "
+              f"{sum(one.mark != 'wrong' for one in quiet)} are")  # fmt: skip
+    if pairs:
+        marks = [one.mark for one in pairs]
+        share = 1 - marks.count("wrong") / len(pairs)
+        good &= share >= FLOOR
+        print(f"pairs: {marks.count('both')} both named, {marks.count('one')} one of two (the other could not act or comes later), "
+              f"{marks.count('alone')} a failure beside something that only is told, {marks.count('wrong')} wrong of {len(pairs)} ({share:.0%}), floor {FLOOR:.0%}")  # fmt: skip
+    print("within its floors" if good else "BELOW ITS FLOOR")
     return 0 if good else 1
 
 

@@ -243,11 +243,22 @@ class ApprovalSteps:
         Raises:
             ProductFailure: A window that asks came up.
         """
+        windows = (*QUESTIONS, *self.consents)
         with events.step("expect no questions"):
-            activation.wait_until_done(self.deadline())
-            sighting = self.approver.look(kinds=(*QUESTIONS, *self.consents))
+            # Whatever asks keeps the app waiting, so it is looked for all the while, not only at the end.
+            sighting = self.approver.wait_for_prompt(
+                self.deadline(), kinds=windows, hopeless=lambda: self._has_ended(activation), thorough=False
+            )
+            if sighting is None:
+                activation.wait_until_done(self.deadline())
+                sighting = self.approver.look(kinds=windows)
         if sighting is not None:
-            raise ProductFailure("an inherited approval: nobody is asked", seen=f"'{sighting.window}' is on the screen")
+            events.event("asked-again", window=sighting.window, consent=sighting.window in self.consents)
+            raise ProductFailure(
+                "an inherited approval: nobody is asked",
+                seen=f"'{sighting.window}' is on the screen",
+                hint="the approval or the saved configuration was lost on the way; see the frames",
+            )
         if activation.state(self.deadline()) != ENABLED:
             raise ProductFailure("the extension to be enabled", seen=f"it is {activation.state(self.deadline())}")
 
@@ -269,6 +280,12 @@ class ApprovalSteps:
             outcome = self.approver.approve_in_settings(self.deadline(), enter="url")
             events.event("approvable", approvable=outcome.approvable, why=outcome.why)
             return bool(outcome.approvable)
+
+    def _has_ended(self, activation: Activation) -> bool:
+        """Whether nothing more is to be expected of the app: it has ended, or is one that stays, and the extension is enabled."""
+        if activation.exits:
+            return activation.launch.exit_code is not None
+        return activation.state(Deadline.after(self.mac.settings.timeouts.command)) == ENABLED
 
     def _request_failed(self, activation: Activation) -> bool:
         """True (by raising what it is) when the app has already given up: then no prompt will come."""

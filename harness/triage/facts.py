@@ -52,6 +52,8 @@ _MDM = re.compile(
 _MDM_EXIT = re.compile(r"last exit code = (?:\(never exited\)|[1-9])", re.IGNORECASE)
 _LIST_ROW = re.compile(r"(?:^|\n)- (-?\d{1,5}) ([A-Za-z0-9][\w.-]{3,200})$")
 """A line of `launchctl list` of a job without a process: how it ended, and its label."""
+_RUNNING_ROW = re.compile(r"(?:^|\n)(\d{1,7}) (?:-|-?\d{1,5}) (NetworkExtension\.[\w.-]{3,200})$")
+"""A line of `launchctl list`, or of the services in `launchctl print system`, of a network extension's job that has a process."""
 _JOB_OF_EXTENSION = re.compile(r"^(?:[A-Z0-9]{10}|NetworkExtension|CMIOExtension)\.")
 _CRASHES: Final = frozenset({-4, -5, -6, -8, -10, -11})
 _SAVED = re.compile(
@@ -71,6 +73,7 @@ class TextFacts:
         self._names: dict[str, tuple[int, Unit]] = {}
         self._saved: list[tuple[str, Unit]] = []
         self._jobs: list[tuple[str, str, Unit]] = []
+        self._running: dict[str, dict[str, Unit]] = {}
         self._counted: set[tuple[str, int, str]] = set()
 
     def feed(self, unit: Unit) -> None:
@@ -85,6 +88,10 @@ class TextFacts:
                 self._mdm = unit
         if text[:2] == "- " and unit.place != "log" and len(self._jobs) < 1000 and (row := _LIST_ROW.search(text)):
             self._ended(int(row.group(1)), row.group(2), unit)
+        if "NetworkExtension." in text and unit.place != "log" and not unit.repeats:
+            for found in _RUNNING_ROW.finditer(text):
+                if found.group(1) != "0" and len(self._running) < 1000:
+                    self._running.setdefault(unit.file, {})[found.group(2)] = unit
         if ".ips" in text or ".crash" in text:
             for name in _REPORT_NAME.finditer(text):
                 key = (unit.file, unit.numbers[0], name.group())
@@ -118,6 +125,7 @@ class TextFacts:
             known = any(identifier and identifier in label for identifier in history.identifiers)
             if name == "job-configuration" or known or _JOB_OF_EXTENSION.search(label) or _EXTENSION_ID.search(label):
                 yield Fact(name, unit, label)
+        yield from self._two_versions(history)
         if self._panic is not None:
             if self._network is not None:
                 yield Fact("panic-network", self._panic)
@@ -135,6 +143,15 @@ class TextFacts:
                 yield Fact("crash-extension", unit, name)
             elif history.near_request(unit.seconds) and _related(name, history):
                 yield Fact("crash-host-near-activation", unit, name)
+
+
+    def _two_versions(self, history: History) -> Iterator[Fact]:
+        """Jobs of two versions of one network extension that have a process at the same moment (one print)."""
+        for labels in self._running.values():
+            for identifier in sorted(history.identifiers | history.requested):
+                ours = [label for label in labels if re.match(rf"NetworkExtension\.{re.escape(identifier)}\.\d", label)]
+                if len(ours) > 1:
+                    yield Fact("two-versions-running", labels[ours[-1]], identifier)
 
 
 _COMMON_PARTS: Final = frozenset(

@@ -51,6 +51,7 @@ _PROGRESS = re.compile(
     r"|MacOS error|applyPolicy|failed to validate|code signature is not valid|does not appear to belong|invalid mach service|authorizationref",
     re.IGNORECASE,
 )
+_CODE_ELEVEN = re.compile(request_error(11), re.IGNORECASE)
 _CODE_FOUR = re.compile(request_error(4), re.IGNORECASE)
 _ANSWERED = re.compile(r"advancing state|actionForReplacing|didFinishWithResult|staging ", re.IGNORECASE)
 _SYSEXTD = re.compile(r"\bsysextd\b")
@@ -122,6 +123,10 @@ class _Life:
     state_unit: Unit | None = None
     waiting: list[Unit] = field(default_factory=list)
     enabled: bool = False
+    approved: str = ""
+    """The version that was enabled when it was replaced by another."""
+    unapproved: Unit | None = None
+    """The version that replaced it waits for the user."""
     answered: int | None = None
     """When it stopped waiting for the user (`Unit.order`): what is asked afterwards is another question."""
 
@@ -154,6 +159,7 @@ class History:
         self._open_attempts: dict[str, tuple[Unit, float | None]] = {}
         self._refused_silently: set[str] = set()
         self._conflicts: list[tuple[Unit, bool, bool]] = []
+        self._cancelled: Unit | None = None
         self._coalesced: list[Unit] = []
         self._new_requests = 0
         self._asked: list[Unit] = []
@@ -240,6 +246,8 @@ class History:
         text = unit.text
         if self._open_attempts and "rror" in text and _CODE_FOUR.search(text):
             self._refused_silently.update(self._open_attempts)
+        if self._conflicts and "rror" in text and self._conflicts[-1][2] and _CODE_ELEVEN.search(text):
+            self._cancelled = unit  # the app lives, it was asked, and it has answered
         if unit.process and unit.process not in ("sysextd",) and unit.place == "log":
             if unit.process in _ASKERS or ("xtension" in text and _ASKED.search(text)):
                 self._asked.append(unit)
@@ -308,6 +316,10 @@ class History:
         if life.state == "activated_enabled":
             life.enabled = True
         version = "/".join(part for part in (short, build) if part)
+        if before.lower() == "activated_enabled" and life.state.startswith("terminating_for_upgrade"):
+            life.approved = version
+        elif life.state == "activated_waiting_for_user" and life.approved and version not in ("", life.approved):
+            life.unapproved = unit
         self._note(identifier, f"{before} -> {state}", unit, version)
 
     def _session(self, unit: Unit) -> None:
@@ -431,6 +443,11 @@ class History:
         for unit, gone, answered in self._conflicts:
             if gone and not answered:
                 yield Fact("conflict-unanswered", unit)
+        if self._cancelled is not None:
+            yield Fact("conflict-cancelled", self._cancelled)
+        for identifier, life in self._lives.items():
+            if life.unapproved is not None:
+                yield Fact("approval-lost-by-replacement", life.unapproved, identifier)
 
     def _prompts(self, *, lost: bool, prompt_seen: bool | None) -> Iterator[Fact]:
         """No prompt although the log covers the time in which it should have come; or one that nobody could see."""
