@@ -56,7 +56,7 @@ def sleep_now(guest: Guest, deadline: Deadline) -> None:
         CommandFailed: It refuses.
     """
     with contextlib.suppress(ConnectionLost, CommandTimeout):
-        guest.run(["pmset", "sleepnow"], deadline=deadline.sub(15))
+        guest.run(["pmset", "sleepnow"], sudo=True, deadline=deadline.sub(15))
 
 
 def display_sleep_now(guest: Guest, deadline: Deadline) -> None:
@@ -65,7 +65,7 @@ def display_sleep_now(guest: Guest, deadline: Deadline) -> None:
     Raises:
         CommandFailed: It refuses.
     """
-    guest.run(["pmset", "displaysleepnow"], deadline=deadline)
+    guest.run(["pmset", "displaysleepnow"], sudo=True, deadline=deadline)
 
 
 def declare_user_active(guest: Guest, deadline: Deadline, *, seconds: int = 2) -> None:

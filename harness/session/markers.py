@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,19 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.machines import Provider, Wishes
+    from harness.session.run import Run
 
 NEWEST_ONLY = "sysext_newest_only"
 MACOS = "sysext_macos"
 SUSPENDABLE = "sysext_suspendable"
 SIMULATED = "sysext_simulated"
+KINDS = "sysext_kinds"
 
 MARKERS = (
     "sysext: needs a Mac (the fixtures mac, approval, case)",
     f"{NEWEST_ONLY}: says the same on every macOS, so it runs on the newest version that is asked for",
     f"{MACOS}(version, …): runs on those of the macOS versions asked for that are named here",
+    f"{KINDS}(kind, …): for apps whose extension is of one of these kinds (dns-proxy, …); skipped for others",
     f"{SUSPENDABLE}: its Mac can be suspended; skipped where the provider cannot",
     f"{SIMULATED}(variation, …): how its Mac differs from the usual one, if it is a simulated one; else nothing",
 )
@@ -53,6 +57,32 @@ def versions_for(definition: pytest.Item, asked: Sequence[str]) -> list[str]:
     if definition.get_closest_marker(NEWEST_ONLY) is not None and versions:
         versions = [max(versions, key=int)]
     return versions
+
+
+def why_not(definition: pytest.Item, run: Run) -> str | None:
+    """Why a scenario is skipped, as far as that can be told before a Mac is made; None if it is not.
+
+    Raises:
+        UsageError: A marker that names a kind that does not exist.
+    """
+    from harness.config import ExtensionKind
+
+    kinds = definition.get_closest_marker(KINDS)
+    if kinds is not None:
+        unknown = [str(kind) for kind in kinds.args if kind not in typing.get_args(ExtensionKind)]
+        if unknown or not kinds.args:
+            raise UsageError(
+                f"kinds of extensions in the marker {KINDS} of {definition.nodeid}",
+                seen=", ".join(unknown) or "none",
+                hint=f"known: {', '.join(typing.get_args(ExtensionKind))}",
+            )
+        if run.app.extension.kind not in kinds.args:
+            return (
+                f"for extensions of the kind {' or '.join(kinds.args)}; {run.app.name} has a {run.app.extension.kind}"
+            )
+    if definition.get_closest_marker(SUSPENDABLE) is not None and not run.provider.can_suspend:
+        return f"the provider {run.provider.name} cannot suspend its Macs"
+    return None
 
 
 def wishes_for(item: pytest.Item, provider: Provider) -> dict[str, Wishes]:
