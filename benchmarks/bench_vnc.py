@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -44,11 +45,16 @@ done
 
 @dataclass
 class Figures:
-    """Of one client on one server: best frames per second, CPU milliseconds per frame, idle per cent of a core."""
+    """Of one client on one server: frames per second and CPU milliseconds per frame of each turn; idle per cent of a core."""
 
-    rate: float = 0.0
-    cpu: float = 0.0
+    rates: list[float] = field(default_factory=list)
+    cpus: list[float] = field(default_factory=list)
     idle: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """The median: the host has better and worse moments, which all clients share."""
+        return statistics.median(self.rates)
 
 
 @dataclass
@@ -74,7 +80,7 @@ def wandering(display: str) -> Iterator[None]:
 
 
 def rate(fetch: Callable[[], object], seconds: float, figures: Figures) -> None:
-    """Fetch for so many seconds; keeps the best."""
+    """Fetch for so many seconds: one turn."""
     for _ in range(3):  # by then the quickest encoding has been found
         fetch()
     frames = 0
@@ -82,9 +88,8 @@ def rate(fetch: Callable[[], object], seconds: float, figures: Figures) -> None:
     while (took := time.monotonic() - began) < seconds:
         fetch()
         frames += 1
-    if frames / took > figures.rate:
-        figures.rate = frames / took
-        figures.cpu = (time.process_time() - cpu) / max(1, frames) * 1000
+    figures.rates.append(frames / took)
+    figures.cpus.append((time.process_time() - cpu) / max(1, frames) * 1000)
 
 
 def whole_frames(port: int) -> tuple[Callable[[], object], Callable[[], None]]:
@@ -99,7 +104,9 @@ def whole_frames(port: int) -> tuple[Callable[[], object], Callable[[], None]]:
             update = connection.read()
             if update is None:
                 continue
-            front.apply(connection.pixels, update.regions)
+            if update.layout and not update.regions:
+                connection.prefer(layouts=False)  # as the reader does
+            front.apply(connection.pixels, update.regions, update.changed)
             drawn += sum(box.width * box.height for box in update.regions)
             if not update.regions:
                 connection.request(incremental=True)
@@ -160,14 +167,19 @@ def main() -> int:
     for name in servers:
         measure(name, arguments.seconds, arguments.idle, table)
     print(
-        f"{WIDTH}x{HEIGHT}; rates: best of {ROUNDS} x {arguments.seconds:g} s; idle: {arguments.idle:g} s extrapolated"
+        f"{WIDTH}x{HEIGHT}; rates: median (worst to best) of {ROUNDS} x {arguments.seconds:g} s in turns; "
+        f"idle: {arguments.idle:g} s extrapolated"
     )
-    print(f"{'server':<10}{'client':<28}{'frames/s':>9}{'CPU ms/frame':>14}{'idle %':>8}{'idle CPU s/min':>16}")
+    print(
+        f"{'server':<10}{'client':<26}{'frames/s':>9}{'worst to best':>16}{'CPU ms/frame':>14}{'idle %':>8}"
+        f"{'idle CPU s/min':>16}"
+    )
     good = True
     for name, clients in table.rows.items():
         for client, seen in clients.items():
             idle = f"{seen.idle:>8.2f}{0.6 * seen.idle:>16.2f}" if seen.idle is not None else ""
-            print(f"{name:<10}{client:<28}{seen.rate:>9.1f}{seen.cpu:>14.1f}{idle}")
+            spread = f"{min(seen.rates):.1f} to {max(seen.rates):.1f}"
+            print(f"{name:<10}{client:<26}{seen.rate:>9.1f}{spread:>16}{statistics.median(seen.cpus):>14.1f}{idle}")
     for name, clients in table.rows.items():
         ours, raw, theirs = clients[OURS], clients[RAW_OURS], clients[THEIRS]
         good &= judge(f"{name}: fresh frames, ours / vncdotool", ours.rate / theirs.rate, 1.0, most=False)

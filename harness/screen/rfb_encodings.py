@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.screen.frames import Box
+from harness.screen.frames import Box, Pixels
 from harness.screen.rfb_bytes import Stream
 from harness.screen.rfb_handshake import nonsense
 
@@ -24,6 +25,12 @@ MAX_PIXELS = 7680 * 4320
 WORKING = 8 << 20
 """Bytes: the bound on what decoding takes beside the framebuffer."""
 _BAND = 1 << 20
+_ROWS = 64
+"""Rows that are taken together at most: the grain of what is told to have changed."""
+MAX_BOXES = 512
+"""Boxes that are told one by one; more become one around them all."""
+_OPAQUE = np.frombuffer(b"\xff\xff\xff\x00", np.uint32)[0]
+"""What of a pixel, taken as a number, is colour: the fourth byte says nothing."""
 _CHUNK = 1 << 16
 _MAX_CURSOR = 1024
 _TILE = 64
@@ -34,12 +41,18 @@ _MOST_OF_A_TILE = 1 + 127 * 3 + 4 * _TILE * _TILE
 class Framebuffer:
     """The server's screen as far as it has told, BGRX: bytes blue, green, red, unused.
 
+    What arrives is compared with what is there while the next bytes are still under way: a server that says everything
+    again has not changed everything, and after the last byte there is little left to do.
+
     Attributes:
         pixels: height × width × 4; another array after each `resize`.
     """
 
     def __init__(self, width: int, height: int) -> None:
         self.pixels: NDArray[np.uint8] = np.zeros((0, 0, 4), np.uint8)
+        self._words: NDArray[np.uint32] = np.zeros((0, 0), np.uint32)
+        self._changed: list[Box] = []
+        self._scratch = bytearray(0)
         self._zlib = zlib.decompressobj()
         self._zrle = zlib.decompressobj()
         self.resize(width, height)
@@ -57,8 +70,25 @@ class Framebuffer:
         """
         if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE) or width * height > MAX_PIXELS:
             raise nonsense(f"a screen of {width}x{height} pixels")
-        self.pixels = np.zeros((0, 0, 4), np.uint8)  # the old one goes before the new one comes
-        self.pixels = np.zeros((height, width, 4), np.uint8)
+        self._words = np.zeros((0, 0), np.uint32)  # the old one goes before the new one comes
+        self.pixels = self._words.view(np.uint8).reshape(0, 0, 4)
+        self._words = np.zeros((height, width), np.uint32)
+        self.pixels = self._words.view(np.uint8).reshape(height, width, 4)
+        self._changed = []
+
+    def adopt(self, picture: Pixels) -> None:
+        """Begin with a picture that is known already (red, green, blue) instead of in black; one of another size is not
+        taken. Nothing counts as changed by it.
+        """
+        import cv2
+
+        if picture.shape[:2] == self.pixels.shape[:2]:
+            cv2.cvtColor(picture, cv2.COLOR_RGB2BGRA, dst=self.pixels)
+
+    def changes(self) -> tuple[Box, ...]:
+        """Where pixels are not as they were, since this was asked last or since the size changed; at most `MAX_BOXES`."""
+        changed, self._changed = self._changed, []
+        return tuple(changed)
 
     def draw(self, stream: Stream, box: Box, encoding: int) -> None:
         """Read one rectangle and draw it.
@@ -88,12 +118,34 @@ class Framebuffer:
     def _raw(self, stream: Stream, box: Box) -> None:
         if not box.width or not box.height:
             return
-        if box.width == self.size[0]:  # whole rows lie one after the other: no copy between
-            stream.read_into(self.pixels[box.y0 : box.y1].reshape(-1).data)
-            return
+        if not self._scratch:
+            self._scratch = bytearray(_BAND)
         for top, rows in _bands(box):
-            data = np.frombuffer(stream.read(rows * box.width * 4), np.uint8)
-            self.pixels[top : top + rows, box.x0 : box.x1] = data.reshape(rows, box.width, 4)
+            size = rows * box.width * 4
+            stream.read_into(memoryview(self._scratch)[:size])
+            self._put(self._scratch, box, top, rows)
+
+    def _put(self, data: bytes | bytearray, box: Box, top: int, rows: int) -> None:
+        """Rows of a box, written only if they are not there already."""
+        self._set(np.frombuffer(data, np.uint32, rows * box.width).reshape(rows, box.width), box, top)
+
+    def _set(self, new: NDArray[np.uint32], box: Box, top: int) -> None:
+        there = self._words[top : top + len(new), box.x0 : box.x1]
+        if np.array_equal(new, there):
+            return
+        different = bool(((new ^ there) & _OPAQUE).any())
+        there[:] = new
+        if different:
+            self._note(Box(box.x0, top, box.x1, top + len(new)))
+
+    def _note(self, box: Box) -> None:
+        changed = self._changed
+        if changed and changed[-1].y1 == box.y0 and changed[-1].x0 == box.x0 and changed[-1].x1 == box.x1:
+            changed[-1] = changed[-1]._replace(y1=box.y1)
+            return
+        changed.append(box)
+        if len(changed) > MAX_BOXES:
+            self._changed = [around(changed)]
 
     def _copy(self, stream: Stream, box: Box) -> None:
         x, y = struct.unpack(">HH", stream.read(4))
@@ -102,14 +154,13 @@ class Framebuffer:
         # Downwards from the bottom up, for the source must not be overwritten before it was read.
         for top, rows in reversed(bands) if box.y0 > y else bands:
             source = y + top - box.y0
-            self.pixels[top : top + rows, box.x0 : box.x1] = self.pixels[source : source + rows, x : x + box.width]
+            self._set(self._words[source : source + rows, x : x + box.width].copy(), box, top)
 
     def _inflated(self, stream: Stream, box: Box) -> None:
         expected = box.width * box.height * 4
         packed = _Packed(stream, self._zlib, expected, "zlib")
         for top, rows in _bands(box) if box.width else ():
-            data = np.frombuffer(packed.take(rows * box.width * 4), np.uint8)
-            self.pixels[top : top + rows, box.x0 : box.x1] = data.reshape(rows, box.width, 4)
+            self._put(packed.take(rows * box.width * 4), box, top, rows)
         packed.finish()
 
     def _tiles(self, stream: Stream, box: Box) -> None:
@@ -117,9 +168,13 @@ class Framebuffer:
         packed = _Packed(stream, self._zrle, tiles * 382 + box.width * box.height * 4, "ZRLE")
         for y in range(box.y0, box.y1 if box.width else box.y0, _TILE):
             for x in range(box.x0, box.x1, _TILE):
-                tile = self.pixels[y : min(y + _TILE, box.y1), x : min(x + _TILE, box.x1), :3]
+                where = Box(x, y, min(x + _TILE, box.x1), min(y + _TILE, box.y1))
+                tile = self.pixels[where.y0 : where.y1, where.x0 : where.x1, :3]
+                before = tile.copy()
                 packed.ahead(_MOST_OF_A_TILE)
                 _draw_tile(packed, tile)
+                if not np.array_equal(before, tile):
+                    self._note(where)
         packed.finish()
 
 
@@ -267,7 +322,15 @@ def _runs(packed: _Packed, pixels: int, palette: NDArray[np.uint8] | None) -> ND
     return np.repeat(colours, lengths, axis=0)
 
 
+def around(boxes: Sequence[Box]) -> Box:
+    """The smallest box around them all; there is at least one."""
+    whole = boxes[0]
+    for box in boxes[1:]:
+        whole = whole.union(box)
+    return whole
+
+
 def _bands(box: Box) -> list[tuple[int, int]]:
-    """(top row, rows) of bands of `box` with about a megabyte each."""
-    rows = max(1, _BAND // max(1, 4 * box.width))
+    """(top row, rows) of bands of `box` with a megabyte each at most: no screen is so wide that a row has more."""
+    rows = max(1, min(_ROWS, _BAND // max(1, 4 * box.width)))
     return [(top, min(rows, box.y1 - top)) for top in range(box.y0, box.y1, rows)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,17 +13,20 @@ from numpy.typing import NDArray
 
 from harness import events
 from harness.screen.frames import Box, Frame, Pixels, Watcher
+from harness.screen.rfb_encodings import around
 
 _REMEMBERED = 256
 """Changed boxes that are remembered for `touched`."""
-_ROWS = 64
-"""Rows compared at a time: a server that sends everything again has not changed everything."""
+_MOST_STALE = 64
+"""Places that a spare picture lacks, told one by one; more become one."""
 
 
 class Front:
     """The newest picture. Half an update is never seen: one that breaks off in the middle leaves it as it was.
 
-    Memory: 3 bytes a pixel, and as much again for the frame handed out last.
+    Frames are handed out without a copy, and stay as they are: what comes next is drawn into the same memory only if nobody
+    holds a frame of it any more, else into that of an older frame that has been let go, where only what has changed since is
+    drawn. Memory: 3 bytes a pixel, as much again for the spare, and for each frame that somebody keeps.
 
     Attributes:
         news: Notified at each change; its lock guards everything here.
@@ -36,6 +40,8 @@ class Front:
         self.time = 0.0
         self._log = log
         self._pixels: Pixels | None = None
+        self._spare: Pixels | None = None
+        self._stale: list[Box] = []
         self._frame: Frame | None = None
         self._recent: list[tuple[int, Box]] = []
         self._watchers: list[Watcher] = []
@@ -56,11 +62,16 @@ class Front:
         """Whether somebody subscribed."""
         return bool(self._watchers)
 
+    @property
+    def picture(self) -> Pixels | None:
+        """The newest pixels, to be read at once and only by the thread that draws; None before the first picture."""
+        return self._pixels
+
     def frame(self) -> Frame | None:
-        """The newest frame: copied once per change, and not at all while nothing changes."""
+        """The newest frame; the same one while nothing changes."""
         with self.news:
             if self._frame is None and self._pixels is not None:
-                pixels = self._pixels.copy()
+                pixels = self._pixels[:]
                 pixels.setflags(write=False)
                 self._frame = Frame(pixels, self.serial, self.time)
             return self._frame
@@ -81,22 +92,27 @@ class Front:
 
         return stop
 
-    def apply(self, back: NDArray[np.uint8], regions: Sequence[Box]) -> bool:
-        """Bring the drawn parts of `back` (blue, green, red, unused) to the front; True when a pixel differs from before."""
+    def apply(self, back: NDArray[np.uint8], regions: Sequence[Box], changed: Sequence[Box]) -> bool:
+        """Bring an update of `back` (blue, green, red, unused) to the front; True when a pixel differs from before.
+
+        Args:
+            back: The server's screen, all of it. Apart from `changed` it is what it was the last time.
+            regions: What the server has sent.
+            changed: What of it is not as before.
+        """
         with self.news:
             if self._pixels is None or self._pixels.shape[:2] != back.shape[:2]:
                 if not regions:
                     return True  # only a new size: its pixels come with the next update
-                self._pixels = None  # the old one goes before the new one comes
+                self._pixels = self._spare = self._frame = None  # the old one goes before the new one comes
                 self._pixels = _converted(back)
                 changed = [Box(0, 0, back.shape[1], back.shape[0])]
-            else:
-                changed = [part for box in regions for part in _copy_changes(back, self._pixels, box)]
+            elif changed:
+                self._draw(back, changed)
             if regions:
                 self.time = time.monotonic()
             if changed:
                 self.serial += 1
-                self._frame = None
                 self._recent = [*self._recent, *((self.serial, box) for box in changed)][-_REMEMBERED:]
             watchers = tuple(self._watchers) if changed else ()
             frame = self.frame() if watchers else None
@@ -105,6 +121,27 @@ class Front:
             for watcher in watchers:
                 self._tell(watcher, frame, tuple(changed))
         return bool(changed)
+
+    def _draw(self, back: NDArray[np.uint8], changed: Sequence[Box]) -> None:
+        self._frame = None
+        if self._pixels is not None and _references(self._pixels) <= _ALONE:
+            for box in changed:
+                _convert(back, self._pixels, box)
+            self._stale += changed
+        else:
+            whole = Box(0, 0, back.shape[1], back.shape[0])
+            boxes = [*changed, *self._stale]
+            if self._spare is None or _references(self._spare) > _ALONE:
+                self._spare = np.empty((whole.height, whole.width, 3), np.uint8)
+                boxes = [whole]
+            elif sum(box.width * box.height for box in boxes) > whole.width * whole.height:
+                boxes = [whole]
+            for box in boxes:
+                _convert(back, self._spare, box)
+            self._pixels, self._spare = self._spare, self._pixels
+            self._stale = list(changed)
+        if len(self._stale) > _MOST_STALE:
+            self._stale = [around(self._stale)]
 
     def _tell(self, watcher: Watcher, frame: Frame, changed: tuple[Box, ...]) -> None:
         try:
@@ -121,18 +158,26 @@ def _converted(back: NDArray[np.uint8]) -> Pixels:
     return np.asarray(cv2.cvtColor(back, cv2.COLOR_BGRA2RGB), np.uint8)
 
 
-def _copy_changes(back: NDArray[np.uint8], front: Pixels, box: Box) -> list[Box]:
-    """Copy a box band by band; the parts that were different."""
-    changed: list[Box] = []
-    for top in range(box.y0, box.y1, _ROWS):
-        bottom = min(top + _ROWS, box.y1)
-        new = _converted(back[top:bottom, box.x0 : box.x1])
-        old = front[top:bottom, box.x0 : box.x1]
-        if np.array_equal(new, old):
-            continue
-        old[:] = new
-        if changed and changed[-1].y1 == top:
-            changed[-1] = changed[-1]._replace(y1=bottom)
-        else:
-            changed.append(Box(box.x0, top, box.x1, bottom))
-    return changed
+def _convert(back: NDArray[np.uint8], front: Pixels, box: Box) -> None:
+    import cv2
+
+    area = np.s_[box.y0 : box.y1, box.x0 : box.x1]
+    cv2.cvtColor(back[area], cv2.COLOR_BGRA2RGB, dst=front[area])
+
+
+def _references(pixels: Pixels) -> int:
+    """How many there are to an array; a view of it, and a view of that, is one too, for views refer to whose memory it is."""
+    return sys.getrefcount(pixels)
+
+
+class _Owner:
+    def __init__(self) -> None:
+        self.pixels = np.zeros((1, 1, 3), np.uint8)
+
+    def references(self) -> int:
+        return _references(self.pixels)
+
+
+_ALONE = _Owner().references()
+"""References to an array that one object has as an attribute, and asks about, as `Front` does; how many that makes is the
+interpreter's affair."""

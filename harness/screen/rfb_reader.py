@@ -185,6 +185,7 @@ class Reader:
     def _serve(self, connection: Connection) -> None:
         """Read updates until the connection ends (by raising) or the screen is closed."""
         self._refresh_wanted = False
+        connection.adopt(self._front.picture)
         self._request(connection, incremental=False)
         patience = STALL
         last = asked = time.monotonic()
@@ -192,6 +193,7 @@ class Reader:
         hollow: float | None = None
         quickest = _Quickest(connection)
         wiggled = refreshing = False
+        told_layout = True
         chatter = 0
         while not self.closed.is_set():
             now = time.monotonic()
@@ -210,17 +212,21 @@ class Reader:
                     continue
                 if not update.regions and not update.resized:
                     last = hollow = time.monotonic()
+                    if update.layout and told_layout and asked_all is not None:
+                        # libvncserver says it before each whole picture, and takes a round of its loop for that: half the
+                        # rate. A new size comes as DesktopSize all the same.
+                        told_layout = False
+                        self._prefer(connection, layouts=False)
                     self._nap(PACE)
                     self._request(connection, incremental=True)
                     continue
                 chatter = 0
-                differs = self._front.apply(connection.pixels, update.regions)
+                differs = self._front.apply(connection.pixels, update.regions, update.changed)
                 last = time.monotonic()
                 self.error = None
                 better = quickest.answered(update, last - asked_all) if asked_all is not None else None
                 if better is not None:
-                    with self._sending:
-                        connection.prefer(better)
+                    self._prefer(connection, better)
                 if differs and refreshing:
                     self._log.event(
                         "degraded",
@@ -283,6 +289,12 @@ class Reader:
     def _request(self, connection: Connection, *, incremental: bool) -> None:
         with self._sending:
             connection.request(incremental=incremental)
+
+    def _prefer(
+        self, connection: Connection, encodings: Sequence[int] | None = None, *, layouts: bool | None = None
+    ) -> None:
+        with self._sending:
+            connection.prefer(encodings, layouts=layouts)
 
     def _nap(self, seconds: float) -> None:
         self._napping.poll(max(1, int(seconds * 1000)))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.screen.errors import ConnectionLost
-from harness.screen.frames import Box
+from harness.screen.frames import Box, Pixels
 from harness.screen.rfb_bytes import SILENCE, Stream
 from harness.screen.rfb_encodings import (
     COPY_RECT,
@@ -24,12 +24,14 @@ from harness.screen.rfb_encodings import (
     DESKTOP_SIZE,
     EXTENDED_DESKTOP_SIZE,
     LAST_RECT,
+    MAX_BOXES,
     MAX_PIXELS,
     MAX_SIDE,
     RAW,
     ZLIB,
     ZRLE,
     Framebuffer,
+    around,
     skip_cursor,
 )
 from harness.screen.rfb_handshake import AuthenticationFailed, Credentials, Refused, nonsense, shake_hands
@@ -39,8 +41,6 @@ __all__ = ["MAX_PIXELS", "MAX_SIDE", "AuthenticationFailed", "Connection", "Refu
 
 MAX_TEXT = 16 << 20
 """Bytes of clipboard that are read past; a server with more of it is given up."""
-MAX_BOXES = 512
-"""Rectangles of one update that are told one by one; more become one around them all."""
 MAX_OVERDRAW = 16
 """How often one update may draw the whole screen before it is taken for one that never ends."""
 HANDSHAKE = 10.0
@@ -62,10 +62,14 @@ class Update:
     Attributes:
         regions: What was drawn, at most `MAX_BOXES`.
         resized: The framebuffer has another size now (and another array).
+        changed: Where pixels are not as they were before, at most `MAX_BOXES`.
+        layout: The layout of the server's screens was told.
     """
 
     regions: tuple[Box, ...]
     resized: bool
+    changed: tuple[Box, ...] = ()
+    layout: bool = False
 
 
 class Connection:
@@ -119,6 +123,8 @@ class Connection:
             if hello.pixel_format[:13] != _FORMAT[:13]:
                 self.send(b"\x00\x00\x00\x00" + _FORMAT)
             near = encodings is None and _is_near(self.socket)
+            self._encodings: tuple[int, ...] = ()
+            self._layouts = True
             self.choices = (tuple(encodings),) if encodings is not None else NEAR if near else FAR
             self.prefer(self.choices[0])
         except BaseException:
@@ -135,9 +141,19 @@ class Connection:
         """(width, height)."""
         return self._framebuffer.size
 
-    def prefer(self, encodings: Sequence[int]) -> None:
-        """Ask for these encodings from now on, best first, besides the pseudo-encodings."""
-        asked = (*encodings, *_PSEUDO)
+    def adopt(self, picture: Pixels | None) -> None:
+        """Begin with a picture of this very screen that is known from before, if there is one."""
+        if picture is not None:
+            self._framebuffer.adopt(picture)
+
+    def prefer(self, encodings: Sequence[int] | None = None, *, layouts: bool | None = None) -> None:
+        """Ask for these encodings from now on, best first, besides the pseudo-encodings; and whether to be told the layout of
+        the server's screens. What is not given stays as it is.
+        """
+        self._encodings = tuple(encodings) if encodings is not None else self._encodings
+        self._layouts = self._layouts if layouts is None else layouts
+        pseudo = (each for each in _PSEUDO if self._layouts or each != EXTENDED_DESKTOP_SIZE)
+        asked = (*self._encodings, *pseudo)
         self.send(struct.pack(f">BxH{len(asked)}i", 2, len(asked), *asked))
 
     def request(self, *, incremental: bool) -> None:
@@ -177,7 +193,7 @@ class Connection:
     def _update(self) -> Update:
         (count,) = struct.unpack(">xH", self._stream.read(3))
         regions: list[Box] = []
-        resized = False
+        resized = layout = False
         drawn = 0
         for _ in range(count):
             x, y, width, height, encoding = struct.unpack(">HHHHi", self._stream.read(12))
@@ -187,6 +203,7 @@ class Connection:
                 skip_cursor(self._stream, width, height)
                 continue
             if encoding in (DESKTOP_SIZE, EXTENDED_DESKTOP_SIZE):
+                layout = layout or encoding == EXTENDED_DESKTOP_SIZE
                 if encoding == EXTENDED_DESKTOP_SIZE and not self._screens(reason=x, status=y, size=(width, height)):
                     continue
                 self._framebuffer.resize(width, height)
@@ -200,8 +217,8 @@ class Connection:
             if width and height:
                 regions.append(box)
                 if len(regions) > MAX_BOXES:
-                    regions = [_around(regions)]
-        return Update(tuple(regions), resized)
+                    regions = [around(regions)]
+        return Update(tuple(regions), resized, self._framebuffer.changes(), layout)
 
     def _screens(self, *, reason: int, status: int, size: tuple[int, int]) -> bool:
         """Read the layout in an ExtendedDesktopSize; whether the framebuffer has another size now."""
@@ -209,13 +226,6 @@ class Connection:
         self._stream.skip(16 * count)
         refused = reason == 1 and status != 0  # an answer to a wish, which we never express
         return not refused and size != self.size
-
-
-def _around(boxes: Sequence[Box]) -> Box:
-    whole = boxes[0]
-    for box in boxes[1:]:
-        whole = whole.union(box)
-    return whole
 
 
 def _is_near(connected: socket.socket) -> bool:
