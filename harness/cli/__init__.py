@@ -27,6 +27,7 @@ _VERBS = {
     "replay": "harness.cli.replay:replay",
     "report": "harness.cli.report:report",
     "screen": "harness.cli.screen:screen",
+    "signoff": "harness.cli.signoff:signoff",
     "triage": "harness.cli.triage:triage_command",
 }
 

@@ -89,9 +89,9 @@ def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
 def _show(ctx: click.Context, settings: Settings, **options: object) -> None:
     from harness.history import pages
     from harness.history.rates import compare_releases, rates, with_comparison
-    from harness.history.store import Selection, open_history
+    from harness.history.store import Selection, open_history, require_history
 
-    _there_is_one(settings)
+    require_history(settings)
     names = ("simulated", "scenario", "macos", "release", "image", "lane", "provider")
     chosen = {name: options[name] for name in names}
     days = {name: _day(f"--{name}", options[name]) for name in ("since", "until")}
@@ -119,24 +119,6 @@ def _show(ctx: click.Context, settings: Settings, **options: object) -> None:
         click.echo(text, nl=False)
     if any(one.comparison.finding == "regression" for one in page.compared):
         ctx.exit(1)
-
-
-def _there_is_one(settings: Settings) -> None:
-    """Asking makes no database."""
-    import sqlalchemy as sa
-
-    from harness.history.database import history_url
-
-    try:
-        url = sa.make_url(history_url(settings))
-    except sa.exc.ArgumentError:
-        return  # whoever opens it says so
-    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_file():
-        raise UsageError(
-            f"a history at {url.database}",
-            seen="none yet",
-            hint="runs are recorded when they end; `sysext history import artifacts` adds old ones",
-        )
 
 
 def _write(path: Path, text: str) -> None:

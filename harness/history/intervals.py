@@ -71,6 +71,12 @@ def upper_bound(failures: int, runs: int, confidence: float = 0.95) -> float:
     return 1.0 if failures == runs else beta_quantile(confidence, failures + 1, runs - failures)
 
 
+def lower_bound(failures: int, runs: int, confidence: float = 0.95) -> float:
+    """The rate which, at this confidence, is not fallen short of (one-sided, exact)."""
+    _check(failures, runs, confidence)
+    return 0.0 if failures == 0 else beta_quantile(1 - confidence, failures, runs - failures + 1)
+
+
 def runs_needed(rate: float, confidence: float = 0.95, failures: int = 0) -> int:
     """How many runs, of which so many failed, show at this confidence that the failure rate is below `rate`.
 

@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from harness import events
 from harness.config import Settings
-from harness.errors import SysextError, Verdict
+from harness.errors import SysextError, UsageError, Verdict
 from harness.history.database import Database, history_url
 from harness.history.rows import Row, read_run
 from harness.history.schema import CASE_RUN, SERIES, TALLY
@@ -281,6 +281,24 @@ def open_history(settings: Settings) -> Iterator[History]:
         yield history
     finally:
         history.close()
+
+
+def require_history(settings: Settings) -> None:
+    """Asking makes no database.
+
+    Raises:
+        UsageError: The settings name a file of SQLite that is not there.
+    """
+    try:
+        url = sa.make_url(history_url(settings))
+    except sa.exc.ArgumentError:
+        return  # whoever opens it says so
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_file():
+        raise UsageError(
+            f"a history at {url.database}",
+            seen="none yet",
+            hint="runs are recorded when they end; `sysext history import artifacts` adds old ones",
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,151 @@
+"""Evidence for a sign-off: rows of the history, the release's files, what the preflight says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from harness import events
+from harness.bundles.app import AppBundle
+from harness.bundles.oddities import oddities_of
+from harness.bundles.preflight import Finding, Release, Terms, judge, load_rules
+from harness.bundles.preflight.sources import inspected
+from harness.bundles.releases import fetch_release
+from harness.config import AppFile, Settings
+from harness.errors import UsageError, Verdict
+from harness.history.store import History, Selection
+from harness.reports.signoff.config import PreflightItem, SignOffFile, fits
+from harness.reports.signoff.evidence import Checked, Evidence, builds_of, runs_of
+
+MOST_ROWS = 200_000
+"""Runs of one release that are looked at."""
+
+
+def gather(
+    history: History,
+    app: AppFile,
+    release: str,
+    config: SignOffFile,
+    settings: Settings,
+    *,
+    rehearsal: bool = False,
+    now: datetime | None = None,
+) -> Evidence:
+    """All evidence there is for a release, as of now.
+
+    Args:
+        history: Where the runs are.
+        app: The app file; the release's files are fetched, for what counts is of that very build.
+        release: As the app file calls it.
+        config: What is demanded.
+        settings: For the cache, and for rules of the preflight that are switched off.
+        rehearsal: Look at runs on simulated Macs, too.
+        now: Another time, for tests.
+
+    Raises:
+        UsageError: There is no such release, it cannot be read or identified, or there are too many runs.
+        EnvironmentFailure: The network, the disk, or the history's database.
+    """
+    time = (now or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
+    with events.step("gather evidence", release=release) as step:
+        bundle = fetch_release(app.release(release), app, settings.cache_dir)
+        builds = builds_of(bundle, app.extension.id)
+        for build in builds:
+            if not build.cdhashes and not build.uuids:
+                raise UsageError(
+                    f"a cdhash or UUID in the {build.part} of {app.name} {release}, to know its runs by",
+                    seen="neither: it is not signed, and was linked without a UUID",
+                    hint="sign it, or link it with -uuid",
+                )
+        rows = rows_of(history, release)
+        if rehearsal:
+            rows += rows_of(history, release, simulated=True)
+        evidence = Evidence(
+            app=app.name,
+            bundle_id=app.bundle_id,
+            release=release,
+            as_of=time.isoformat(),
+            rehearsal=rehearsal,
+            config=config,
+            builds=builds,
+            runs=tuple(run for run in runs_of(rows) if _wanted(run.scenario, config)),
+            simulated=() if rehearsal else tuple(_simulated(history, release, config)),
+            checked=tuple(one for item in config.preflight for one in _checked(item, app, release, bundle, settings)),
+        )
+        step.note(runs=len(evidence.runs), simulated=sum(number for *_, number in evidence.simulated))
+    return evidence
+
+
+def rows_of(history: History, release: str, *, simulated: bool = False) -> list[dict[str, object]]:
+    """The rows of a release.
+
+    Raises:
+        UsageError: There are more than are looked at.
+    """
+    rows = history.runs(Selection(release=release, simulated=simulated), most=MOST_ROWS + 1)
+    if len(rows) > MOST_ROWS:
+        raise UsageError(f"at most {MOST_ROWS} runs of {release}", seen="more", hint="use a history of its own")
+    return rows
+
+
+def _wanted(scenario: str, config: SignOffFile) -> bool:
+    return any(fits(pattern, scenario) for item in config.item for pattern in item.scenarios)
+
+
+def _simulated(history: History, release: str, config: SignOffFile) -> Iterable[tuple[str, str, int]]:
+    numbers: dict[tuple[str, str], int] = {}
+    for count in history.counts(Selection(release=release, simulated=True)):
+        if count.verdict is not Verdict.SKIPPED and _wanted(count.series.scenario, config):
+            key = (count.series.scenario, count.series.macos)
+            numbers[key] = numbers.get(key, 0) + count.runs
+    return [(scenario, macos, number) for (scenario, macos), number in sorted(numbers.items())]
+
+
+def _checked(
+    item: PreflightItem, app: AppFile, release: str, bundle: AppBundle, settings: Settings
+) -> Iterable[Checked]:
+    wanted = [rule.id for rule in load_rules().values() if any(fits(pattern, rule.id) for pattern in item.rules)]
+    terms = Terms(macos=tuple(item.macos), sip=True, off=settings.preflight.off)
+    subject = _release(app, release, bundle)
+    for previous in _previous(item, app, release) or [""]:
+        old = None
+        if previous:
+            old = _release(app, previous, fetch_release(app.release(previous), app, settings.cache_dir, checked=False))
+        report = judge(subject, old, terms=terms)
+        judged = [rule for rule in wanted if previous or load_rules()[rule].about == "release"]
+        yield Checked(
+            item=item.id,
+            previous=previous,
+            rules=tuple(judged),
+            findings=tuple(_told(finding) for finding in report.findings if finding.rule.id in judged),
+            off=tuple(
+                {"rule": one.finding.rule.id, "what": one.finding.what, "reason": one.reason}
+                for one in report.off
+                if one.finding.rule.id in judged
+            ),
+        )
+
+
+def _previous(item: PreflightItem, app: AppFile, release: str) -> list[str]:
+    """The releases to upgrade from, as the app file calls them.
+
+    Raises:
+        UsageError: One is not in it.
+    """
+    versions = [one.version for one in app.releases]
+    found: list[str] = []
+    for name in item.previous:
+        if name == "previous" and name not in versions:
+            place = versions.index(release)
+            found += versions[place - 1 : place] if place else []
+        else:
+            found.append(app.release(name).version)
+    return list(dict.fromkeys(found))
+
+
+def _release(app: AppFile, version: str, bundle: AppBundle) -> Release:
+    return Release(version, inspected(bundle.path), bundle.path, oddities_of(bundle.path), str(app.path))
+
+
+def _told(finding: Finding) -> dict[str, str]:
+    return {"rule": finding.rule.id, "severity": finding.severity, "where": finding.where, "what": finding.what}
