@@ -40,3 +40,34 @@ def test_reboot_brings_the_prompt_back(mac: Mac, approval: ApprovalSteps) -> Non
     approval.expect_prompt(third)
     approval.approve(third)
     mac.expect_working()
+
+
+@pytest.mark.sysext_newest_only
+def test_prompt_never_answered_before_a_reboot(mac: Mac, approval: ApprovalSteps) -> None:
+    """Nobody answers, and the Mac is restarted: the request still waits, and Settings approves it without another prompt."""
+    mac.install()
+    first = mac.activate()
+    approval.expect_prompt(first)
+
+    mac.reboot()
+    mac.expect_state("activated_waiting_for_user")
+
+    approval.approve_waiting()
+    again = mac.activate()
+    approval.answer_consents(again)
+    mac.expect_working()
+
+
+@pytest.mark.sysext_newest_only
+def test_app_dies_while_its_request_waits(mac: Mac, approval: ApprovalSteps) -> None:
+    """The app that asked crashes before anybody has answered: its request lives on, and the app's next start ends it well."""
+    mac.install()
+    first = mac.activate()
+    approval.expect_prompt(first)
+
+    mac.crash_app()
+    mac.expect_state("activated_waiting_for_user")
+
+    second = mac.activate()
+    approval.approve_in_settings(second)
+    mac.expect_working()

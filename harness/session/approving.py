@@ -143,6 +143,11 @@ class ApprovalSteps:
         self._approved(outcome)
         self.answer_consents(activation)
 
+    def approve_waiting(self) -> None:
+        """Approve what waits, in Settings, while no app is there that asked: nobody is told, and no consent follows."""
+        self._approved(self.approver.approve_in_settings(self.deadline(), enter="url"))
+        self.mac.expect_state(ENABLED)
+
     def answer_consents(self, activation: Activation, choice: Literal["allow", "dont-allow"] = "allow") -> None:
         """Answer the configuration consents the app file expects, then wait for the activation's end."""
         for kind in self.consents:

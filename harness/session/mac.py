@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import copy
 import json
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -271,6 +272,24 @@ class Mac:
         self.guest.run(["kill", "-9", str(job.pid)], sudo=True, deadline=self._after(self.settings.timeouts.command))
         events.event("killed", what=job.label, pid=job.pid)
         return job.pid
+
+    def crash_app(self) -> None:
+        """End the app that asked as a crash of its own would (SIGABRT, which leaves a crash report).
+
+        Raises:
+            HarnessError: It does not run.
+        """
+        installed = self._installed()
+        executable = f"{installed.path}/Contents/MacOS/{installed.bundle.executable.path.name}"
+        found = self.guest.run(
+            ["pkill", "-ABRT", "-f", f"^{re.escape(executable)}"],
+            sudo=True,
+            check=False,
+            deadline=self._after(self.settings.timeouts.command),
+        )
+        if not found.ok:
+            raise HarnessError("a running app to crash", seen=f"no process of {executable}")
+        events.event("crashed", what=executable)
 
     def reboot(self) -> None:
         """Restart it; done when the boot session is a new one and the console user is back. The log is kept first.
