@@ -251,7 +251,7 @@ def case(request: pytest.FixtureRequest, sysext_run: Run, macos: str) -> Iterato
     """The case file and event stream of this scenario."""
     item = request.node
     attempt = item.stash.get(ATTEMPT, 1)
-    scenario = getattr(item, "originalname", item.name).removeprefix("test_").replace("_", " ")
+    scenario = parameters.scenario_of(request)
     case = sysext_run.open_case(
         scenario=scenario,
         nodeid=item.nodeid,

@@ -56,6 +56,14 @@ def generate(metafunc: pytest.Metafunc, run: Callable[[pytest.Config], Run]) -> 
     add_cycles(metafunc)
 
 
+def scenario_of(request: pytest.FixtureRequest) -> str:
+    """A scenario's name for people: `first activation`, `upgrade path [0.11.4->0.11.5-pkg-running]`."""
+    name: str = getattr(request.node, "originalname", request.node.name).removeprefix("test_").replace("_", " ")
+    if "upgrade_path" in request.fixturenames:
+        return f"{name} [{request.getfixturevalue('upgrade_path').id}]"
+    return name
+
+
 def releases_of(request: pytest.FixtureRequest, newest: str) -> tuple[str, ...]:
     """The releases that a scenario installs, in that order: its upgrade path's, its pair's, or only the newest."""
     for name in ("upgrade_path", "releases"):
