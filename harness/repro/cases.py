@@ -236,14 +236,22 @@ def _in_folder(path: Path) -> Iterator[Recorded]:
     if (path / STREAM_NAME).is_file():
         yield _in_case(path)
         return
-    streams = sorted(_limited(path.rglob(STREAM_NAME)))
-    for stream in streams:
-        if stream.is_file() and not stream.is_symlink():
-            yield _in_case(stream.parent)
+    streams = [stream for stream in _limited(path.rglob(STREAM_NAME)) if stream.is_file() and not stream.is_symlink()]
+    for folder in _outermost(str(stream.parent) for stream in streams):
+        yield _in_case(Path(folder))
     if not streams:
         zips = sorted(path.glob("*.zip"))
         hint = f"did you mean {zips[0]}?" if zips else "name an artifacts folder, a case file, or a file of one"
         raise UsageError(f"case files below {path}", seen=f"no {STREAM_NAME}", hint=hint)
+
+
+def _outermost(folders: Iterable[str]) -> list[str]:
+    """Without those inside of another: evidence holds a copy of its case's stream."""
+    found: list[str] = []
+    for folder in sorted(folders, key=lambda folder: folder.split("/")):
+        if not found or not f"{folder}/".startswith(f"{found[-1]}/"):
+            found.append(folder)
+    return found
 
 
 def _limited(paths: Iterable[Path]) -> Iterator[Path]:
@@ -285,9 +293,8 @@ def _in_zip(path: Path) -> Iterator[Recorded]:
         raise UsageError(error.expected, seen=error.seen, hint="download it again") from error
     if not any(part.header for part in parts.values()):
         raise UsageError(f"case files in {path}", seen=f"no {STREAM_NAME}", hint="is it the artifact of another job?")
-    for inner, part in sorted(parts.items()):
-        if part.header:
-            yield part.recorded(f"{path.name}:{inner}", None)
+    for inner in _outermost(inner for inner, part in parts.items() if part.header):
+        yield parts[inner].recorded(f"{path.name}:{inner}", None)
 
 
 class _Pieces:

@@ -248,13 +248,12 @@ def _settings(recorded: Recorded, host: Settings, differences: list[Difference])
             hint="an old version of this program wrote it",
         )
     table = _known(recorded.settings, Settings.model_json_schema(), differences)
-    own = host.model_dump(mode="json")
+    whole, own = host.model_dump(mode="json"), host.model_dump(mode="json", exclude_unset=True)
     for dotted in OF_THIS_HOST:
-        was, now = _get(table, dotted), _get(own, dotted)
+        was, now = _get(table, dotted), _get(whole, dotted)
         if dotted in _TOLD and was is not _ABSENT and was != now:
             differences.append(Difference(dotted, str(was), str(now), "belongs to this host"))
-        _put(table, dotted, None if dotted in _SECRET or dotted == "history" else now)
-    _put(table, "guest.password", _ABSENT)
+        _put(table, dotted, _ABSENT if dotted in _SECRET else _get(own, dotted))
     try:
         Settings.model_validate(table)
     except ValueError as error:
