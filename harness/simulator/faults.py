@@ -1,13 +1,15 @@
 """Injected faults: how they are written, which exist, and which of them a machine has.
 
 Written as `CODE[:rate=0.2][:seed=7][:key=value…]`, several separated by commas. A fault with a rate below 1 is decided
-by sha256(seed|code|run key), so that a run can be repeated: the same seed and key always decide the same.
+by sha256(seed|code|run key), so that a run can be repeated: the same seed and key always decide the same. With `from=VERSION`
+a fault acts only once that version of the extension, or a later one, is asked for.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 
 from harness.errors import UsageError
@@ -100,10 +102,20 @@ class FaultSet:
         self.given = tuple(faults)
         self._run_key = run_key
         self._active = {fault.code: fault for fault in self.given if decide(fault, run_key)}
+        self._version = ""
+
+    def asked_for(self, version: str) -> None:
+        """The version of the extension that was last asked for: a fault given with `from=VERSION` acts from that one on."""
+        self._version = version
 
     def active(self, code: str) -> Fault | None:
-        """The fault, if this machine has it."""
-        return self._active.get(code)
+        """The fault, if this machine has it and its time has come."""
+        fault = self._active.get(code)
+        return fault if fault is not None and self._has_come(fault) else None
+
+    def _has_come(self, fault: Fault) -> bool:
+        first = fault.parameters.get("from")
+        return first is None or (self._version != "" and version_key(self._version) >= version_key(first))
 
     def at(self, code: str, occasion: str) -> Fault | None:
         """The fault, if this machine has it at that occasion: decided anew for each, unless it is given with `per=machine`.
@@ -112,12 +124,18 @@ class FaultSet:
         fault = next((fault for fault in self.given if fault.code == code), None)
         if fault is None or fault.parameters.get("per") == "machine":
             return self.active(code)
-        return fault if decide(fault, self._run_key, occasion) else None
+        return fault if self._has_come(fault) and decide(fault, self._run_key, occasion) else None
 
     @property
     def codes(self) -> tuple[str, ...]:
         """The codes that this machine has."""
         return tuple(self._active)
+
+
+def version_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Versions in order: numbers as such, a word before the version without it (1.2b1 < 1.2 < 1.2.1)."""
+    parts = re.findall(r"\d{1,4000}|[^\W\d_]+", text)
+    return (*((2, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts), (1, 0, ""))
 
 
 def number(fault: Fault, key: str, default: float) -> float:

@@ -46,6 +46,9 @@ class Fault:
 class Faults(Protocol):
     """The faults of one machine; each was decided once, from (seed, run key), so a run can be repeated."""
 
+    def asked_for(self, version: str) -> None:
+        """An activation of this version of the extension was requested: faults may begin with a version."""
+
     def active(self, code: str) -> Fault | None:
         """The fault, if this machine has it."""
 
@@ -90,6 +93,7 @@ class Stage(enum.StrEnum):
     LOGIN = "login"
     DESKTOP = "desktop"
     ASLEEP = "asleep"
+    LOCKED = "locked"
 
 
 class AlertKind(enum.StrEnum):
@@ -245,6 +249,9 @@ class Power(Protocol):
 
     async def network(self, up: bool) -> None:  # noqa: FBT001 - a state, named by the verb
         """Bring the SSH door up or down; down drops all connections."""
+
+    async def sleep(self, *, asleep: bool) -> None:
+        """The guest sleeps (the network door is silent: nothing is refused, nothing answered) or is awake again."""
 
     def powered_off(self) -> None:
         """The guest has shut down: `tart run` prints its line and ends with 0."""

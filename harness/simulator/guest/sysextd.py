@@ -221,6 +221,8 @@ class Sysextd:
     async def _realize(self, request: Request) -> InstalledExtension:
         """Location, presence, entitlement, category, in sysextd's order."""
         guest, app, identifier = self._guest, request.app, request.identifier
+        extension = app.extension(identifier)
+        guest.faults.asked_for(extension.short if extension is not None else "")
         await self._activation_delay(0.25)
         if guest.fault("sysextd-crash"):
             guest.crash_daemon("com.apple.sysextd", queue="sysextd.extension_manager")
@@ -237,7 +239,6 @@ class Sysextd:
         if outside or guest.fault("no-policy-outside-applications"):
             self._log("no policy, cannot allow apps outside /Applications", level="Error")
             raise SystemExtensionError(4)
-        extension = app.extension(identifier)
         if extension is None or guest.fault("extension-not-found"):
             raise SystemExtensionError(
                 4,
