@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from harness.errors import UsageError, Verdict
 from harness.history.comparing import Comparison, Correction, Trend, compare, holm, trend
+from harness.history.grouping import kind, older_of
 from harness.history.intervals import Interval, Method, interval
 from harness.history.store import FAILURES, JUDGED, Count, History, Selection, Series, natural
 
@@ -163,7 +164,8 @@ def compare_releases(
     level: float = LEVEL,
     correction: Correction = "holm",
 ) -> tuple[Compared, ...]:
-    """Every series that both releases have, judged together; the strongest evidence first.
+    """Every series that both releases have, judged together; the strongest evidence first. Upgrade paths are paired by what they
+    are: the upgrade from the release before with the upgrade from the release before, whatever those are called.
 
     Raises:
         UsageError: One of the releases has no run in what is selected; names those that have.
@@ -179,10 +181,9 @@ def compare_releases(
                 seen=f"none; there are {known}",
                 hint="`sysext history` lists all there is",
             )
+    older, newer = _by_kind(counts, before), _by_kind(counts, after)
     pairs = [
-        (series, _judged(old), _judged(group))
-        for series, group in counts.items()
-        if series.release == after and (old := counts.get(dataclasses.replace(series, release=before)))
+        (series, _judged(counts[older[key]]), _judged(counts[series])) for key, series in newer.items() if key in older
     ]
     found = compare([(*old, *new) for _, old, new in pairs], level=level, correction=correction)
     compared = [Compared(series, before, one) for (series, _, _), one in zip(pairs, found, strict=True)]
@@ -206,6 +207,25 @@ def _by_series(counts: Sequence[Count]) -> dict[Series, list[Count]]:
     for count in counts:
         groups[count.series].append(count)
     return dict(groups)
+
+
+def _by_kind(counts: Mapping[Series, object], release: str) -> dict[Series, Series]:
+    """The series of a release, by what they are for any release: its name does not matter, nor which release came before it."""
+    mine = [series for series in counts if series.release == release]
+    nearest: dict[tuple[Series, str], str] = {}  # (all but the older release, way) to the newest older release
+    for series in mine:
+        found = older_of(series.scenario, release)
+        if found is not None and natural(found[0]) < natural(release):
+            key = (dataclasses.replace(series, scenario=""), found[1])
+            nearest[key] = max(nearest.get(key, found[0]), found[0], key=natural)
+    named: dict[Series, Series] = {}
+    for series in mine:
+        found = older_of(series.scenario, release)
+        name = kind(series.scenario, release)
+        if found is not None and nearest.get((dataclasses.replace(series, scenario=""), found[1])) == found[0]:
+            name = found[1]
+        named[dataclasses.replace(series, release="", scenario=name)] = series
+    return named
 
 
 def _judged(group: Sequence[Count]) -> tuple[int, int]:

@@ -50,6 +50,7 @@ class Row:
         release: The one that the run says something about.
         cdhash: Of that release's app, where the stream says; so is `uuid`, of its executable.
         extension_cdhash: Of its system extension; so is `extension_uuid`.
+        same_mac: On a Mac that another run had used before: the two are not independent.
         faults: Those injected, simulated Macs only: such runs are counted by themselves.
     """
 
@@ -75,6 +76,7 @@ class Row:
     uuid: str = ""
     extension_cdhash: str = ""
     extension_uuid: str = ""
+    same_mac: bool = False
     known_issue: str = ""
     error: str = ""
 
@@ -219,13 +221,13 @@ def read_run(folder: Path) -> tuple[Found, tuple[str, ...]]:
     return found, tuple(damaged)
 
 
-def row_of(result: Outcome, *, host: str = "", build: Mapping[str, str] | None = None) -> Row:
+def row_of(result: Outcome, *, host: str = "", about: Mapping[str, Any] | None = None) -> Row:
     """The row of a scenario's result.
 
     Args:
         result: Of one attempt.
         host: The computer that ran it.
-        build: `cdhash`, `uuid`, `extension_cdhash` and `extension_uuid`, as far as they are known.
+        about: `cdhash`, `uuid`, `extension_cdhash`, `extension_uuid` and `same_mac`, as far as they are known.
 
     Raises:
         UsageError: Its start is no time.
@@ -252,7 +254,7 @@ def row_of(result: Outcome, *, host: str = "", build: Mapping[str, str] | None =
         case=case,
         known_issue=result.known_issue,
         error=result.error,
-        **(build or {}),
+        **(about or {}),
     )
 
 
@@ -295,7 +297,7 @@ def _read_case(folder: Path, found: Found, seen: set[str], *, only: Path | None 
     if result_path.is_file():
         about = streams[-1] if streams else _Stream(line=1)
         result = _read_result(result_path)
-        row = row_of(result, host=about.host, build=about.build(release_of(result.release, result.nodeid)))
+        row = row_of(result, host=about.host, about=about.about(release_of(result.release, result.nodeid)))
         _keep(row, found, seen)
         streams = streams[:-1]
     _keep_streams(streams, stream_path, found, seen)
@@ -417,19 +419,23 @@ class _Stream:
     time: str = ""
     result: dict[str, Any] | None = None
     builds: dict[str, dict[str, str]] = field(default_factory=dict)
+    same_mac: bool = False
 
     @property
     def host(self) -> str:
         return str(self.header.get("host", ""))
 
-    def build(self, release: str) -> dict[str, str]:
-        """What the stream says of that release's build; an older one, which it was upgraded from, is not meant."""
-        return {**self.builds.get("", {}), **self.builds.get(release, {})}
+    def about(self, release: str) -> dict[str, Any]:
+        """What only the stream says: of that release's build (an older one, which it was upgraded from, is not meant), and of its
+        Mac.
+        """
+        return {**self.builds.get("", {}), **self.builds.get(release, {}), "same_mac": self.same_mac}
 
     def note(self, record: _Record) -> None:
         attributes = record.attributes
         if record.type == "event" and record.name == "result":
             self.result = attributes
+        self.same_mac = self.same_mac or record.name == "same-mac"
         if record.name != "app build":
             return
         of = self.builds.setdefault(str(attributes.get("release", "")), {}) if len(self.builds) < _MOST_BUILDS else {}
@@ -444,7 +450,7 @@ class _Stream:
         if self.result is None:
             return None
         origin = f"{path}:{self.line}"
-        texts: dict[str, str] = {}
+        texts: dict[str, Any] = {}
         for key in ("scenario", "nodeid", "macos", "release", "image", "lane", "provider"):
             value = self.header.get(key)
             if not isinstance(value, str):
@@ -478,7 +484,7 @@ class _Stream:
             host=self.host,
             run=run,
             case=case,
-            **self.build(texts["release"]),
+            **self.about(texts["release"]),
             error=str(self.result.get("error", "")),
         )
 

@@ -7,7 +7,20 @@ tally      the runs of a series on one (UTC) day with one verdict and cause, cou
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+)
 
 METADATA = MetaData()
 
@@ -47,6 +60,7 @@ CASE_RUN = Table(
     Column("content", String(32), nullable=False),  # digest of the outcome
     Column("extension_cdhash", Text, nullable=False, server_default=""),
     Column("extension_uuid", Text, nullable=False, server_default=""),
+    Column("same_mac", Boolean, nullable=False, server_default=false()),
     Index("case_run_series_started", "series", "started"),
 )
 

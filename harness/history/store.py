@@ -353,7 +353,7 @@ def _id_of(values: tuple[Any, ...]) -> int:
 
 def _run_of(row: Row) -> dict[str, Any]:
     names = ("id", "seconds", "cause", "attempt", "flaky", "host", "run", "nodeid", "cdhash", "uuid", "known_issue")
-    more = ("extension_cdhash", "extension_uuid", "error", "content")
+    more = ("extension_cdhash", "extension_uuid", "same_mac", "error", "content")
     return {
         **{name: getattr(row, name) for name in (*names, *more)},
         "series": _series_id(row),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import events
+from harness.bundles.app import AppBundle
 from harness.bundles.oddities import oddities_of
 from harness.bundles.preflight import Finding, Release, Report, Terms, check_switched_off, judge
 from harness.bundles.preflight.sources import inspected
@@ -92,8 +93,6 @@ def check(case: Case, app: AppFile, version: str, *, previous: str | None = None
             "degraded", what=f"{version} goes on", reason=f"--sysext-no-preflight, in spite of {_shown(report)}"
         )
         return report
-    # No Mac will have it on it, and still the failure is of this very build.
-    tell_build(fetch_release(app.release(version), app, settings.cache_dir), version, app.extension.id)
     case.why = _why(errors[0], more=len(errors) - 1)
     raise PreflightFailed(
         f"{app.name} {version} to pass the preflight"
@@ -107,9 +106,13 @@ def _judged(case: Case, app: AppFile, version: str, previous: str | None) -> Rep
     settings = case.settings
     terms = Terms(macos=(case.macos,), sip=settings.lane != "sip-off", off=settings.preflight.off)
     with events.step("preflight", release=version, **({"previous": previous} if previous else {})) as step:
+        bundle = fetch_release(app.release(version), app, settings.cache_dir)
+        # However it gets onto the Mac, and even if it does not: what comes of this scenario is of this very build.
+        tell_build(bundle, version, app.extension.id)
+        older = fetch_release(app.release(previous), app, settings.cache_dir) if previous is not None else None
         report = judge(
-            _release(app, version, settings.cache_dir),
-            _release(app, previous, settings.cache_dir) if previous is not None else None,
+            _release(app, version, bundle),
+            _release(app, previous, older) if previous is not None and older is not None else None,
             terms=terms,
         )
         step.note(found=report.headline())
@@ -141,8 +144,7 @@ def _why(finding: Finding, *, more: int) -> Why:
     )
 
 
-def _release(app: AppFile, version: str, cache: Path) -> Release:
-    bundle = fetch_release(app.release(version), app, cache)
+def _release(app: AppFile, version: str, bundle: AppBundle) -> Release:
     return Release(version, inspected(bundle.path), bundle.path, oddities_of(bundle.path), str(app.path))
 
 

@@ -19,7 +19,7 @@ MOST_FAILURES = 50
 
 _WHAT_COUNTS = (
     "A run counts if it is of this very build (cdhash and UUID of app and extension), on a real Mac, in the lane asked for, "
-    "fresh, and without injected faults."
+    "fresh, on a Mac of its own, and without injected faults."
 )
 _FAILURES = "Failures of the product count as failures, known issues too: what is known and accepted needs a waiver."
 _OTHERS = (
@@ -285,13 +285,13 @@ def _preflight(item: PreflightItem, evidence: Evidence) -> Decided:
         off += [f"switched off: {one_off['rule']}{at}: {one_off['reason']}" for one_off in one.off]
     froms = [one.previous for one in checked if one.previous]
     status: Status = "not met" if stops else "met" if checked else "not enough data"
-    says = f"{_number(len(stops), 'finding')}" if stops else "nothing found" if checked else "not judged"
+    says = f"{_number(len(stops), 'finding')}" if stops else "nothing that stops it" if checked else "not judged"
     return Decided(
         id=item.id,
         title=item.title,
         kind="preflight",
         status=status,
-        says=says + (f"; {_number(len(told), 'lesser finding')}" if told else ""),
+        says=says + (f"; told: {_number(len(told), 'lesser finding')}" if told else ""),
         demands=f"{_number(len(rules), 'rule')} of the preflight without {' or '.join(wanted)}"
         + (f", also as an upgrade from {', '.join(froms)}" if froms else ", as a first installation"),
         details=tuple(dict.fromkeys([*stops, *told, *off]))[:200],

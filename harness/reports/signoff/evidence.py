@@ -51,6 +51,7 @@ class Run:
     uuid: str
     extension_cdhash: str
     extension_uuid: str
+    same_mac: bool
     known_issue: str
 
     @property
@@ -310,7 +311,7 @@ def _elsewhere(run: Run, item: Item, evidence: Evidence) -> str:
         return f"older than {days} days"
     if run.time > evidence.now + CLOCK_SKEW:
         return "from the future: a clock is wrong"
-    return ""
+    return "on a Mac that an earlier cycle had used (--sysext-same-mac): not independent" if run.same_mac else ""
 
 
 def _group(run: Run) -> tuple[str, ...]:
