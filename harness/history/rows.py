@@ -436,8 +436,8 @@ class _Stream:
         if record.type == "event" and record.name == "result":
             self.result = attributes
         self.same_mac = self.same_mac or record.name == "same-mac"
-        if record.name != "app build":
-            return
+        if record.name != "app build" or attributes.get("app", self.header.get("app")) != self.header.get("app"):
+            return  # or of another product, installed beside the one under test
         of = self.builds.setdefault(str(attributes.get("release", "")), {}) if len(self.builds) < _MOST_BUILDS else {}
         part = "extension_" if attributes.get("part") == "extension" else ""
         for key, pattern in (("cdhash", _HEX), ("uuid", _UUID)):

@@ -5,35 +5,37 @@ from __future__ import annotations
 from harness import events
 from harness.bundles.app import AppBundle
 from harness.bundles.executables import Executable
+from harness.config import AppFile
 from harness.errors import UsageError
 
 FIRST_ARCH = "arm64"
 """The slice that Macs under test run; the others are of the same build."""
 
 
-def tell_build(bundle: AppBundle, release: str, extension_id: str) -> None:
+def tell_build(bundle: AppBundle, app: AppFile, release: str) -> None:
     """Tell cdhash and LC_UUID of the app and of its extension, one `app build` event each.
 
     An extension that is not there is told as well, and raises nothing: whoever needs it says so.
 
     Args:
         bundle: The release, on the host.
-        release: What the app file calls it.
-        extension_id: The extension's bundle identifier.
+        app: The app file: of the product under test, or of another one beside it.
+        release: What that file calls it.
     """
-    _tell("app", bundle.identifier, bundle.executable, release)
+    _tell("app", bundle.identifier, bundle.executable, app, release)
     try:
-        extension = bundle.require_extension(extension_id)
+        extension = bundle.require_extension(app.extension.id)
     except UsageError as error:
         events.event("degraded", what=f"the build of the extension in {release} is not known", reason=str(error))
         return
-    _tell("extension", extension.identifier, extension.executable, release)
+    _tell("extension", extension.identifier, extension.executable, app, release)
 
 
-def _tell(part: str, identifier: str, executable: Executable, release: str) -> None:
+def _tell(part: str, identifier: str, executable: Executable, app: AppFile, release: str) -> None:
     slices = sorted(executable.slices, key=lambda one: one.arch != FIRST_ARCH)  # stable: the file's order otherwise
     events.event(
         "app build",
+        app=app.name,
         part=part,
         release=release,
         identifier=identifier,

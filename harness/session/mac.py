@@ -149,7 +149,7 @@ class Mac:
         self._preflight(release)
         bundle = fetch_release(self.app.release(release), self.app, self.settings.cache_dir)
         bundle.require_extension(self.app.extension.id)
-        tell_build(bundle, self.app.release(release).version, self.app.extension.id)
+        tell_build(bundle, self.app, self.app.release(release).version)
         deadline = self._after(self.settings.timeouts.install)
         if how is None:
             path = installing.install_bundle(

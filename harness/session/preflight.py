@@ -108,7 +108,7 @@ def _judged(case: Case, app: AppFile, version: str, previous: str | None) -> Rep
     with events.step("preflight", release=version, **({"previous": previous} if previous else {})) as step:
         bundle = fetch_release(app.release(version), app, settings.cache_dir)
         # However it gets onto the Mac, and even if it does not: what comes of this scenario is of this very build.
-        tell_build(bundle, version, app.extension.id)
+        tell_build(bundle, app, version)
         older = fetch_release(app.release(previous), app, settings.cache_dir) if previous is not None else None
         report = judge(
             _release(app, version, bundle),
