@@ -26,6 +26,7 @@ _VERBS = {
     "preflight": "harness.cli.preflight:preflight",
     "replay": "harness.cli.replay:replay",
     "report": "harness.cli.report:report",
+    "repro": "harness.cli.repro:repro",
     "screen": "harness.cli.screen:screen",
     "signoff": "harness.cli.signoff:signoff",
     "triage": "harness.cli.triage:triage_command",
