@@ -281,6 +281,14 @@ class Machine:
             self._stale_holder.close()
             self._stale_holder = None
 
+    async def sleep(self, *, asleep: bool) -> None:
+        """The guest sleeps, or is awake again."""
+        self.journal.write("network-silent", asleep=asleep)
+        if asleep:
+            self.door.hush()
+        else:
+            await self.door.wake()
+
     def powered_off(self) -> None:
         """The guest has shut down by itself."""
         self._finish(0, "guest has stopped the virtual machine")
@@ -329,6 +337,7 @@ class Machine:
     # --- the guest agent
 
     async def _agent_execute(self, argv: list[str], stdin: asyncio.StreamReader, send: Any) -> int:
+        await self.door.awake.wait()  # a sleeping guest answers nothing
         user = getattr(self.guest, "console_user", None)
         if not self.vm.facts.agent or not user:
             await send(b"!", NO_AGENT.encode())

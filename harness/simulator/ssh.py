@@ -6,6 +6,7 @@ Limits of OpenSSH's sshd on a Mac are kept: ten sessions per connection, six tri
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from pathlib import Path
@@ -58,6 +59,9 @@ class Door:
         self.journal = journal
         self._holder = holder
         self._acceptor: asyncssh.SSHAcceptor | None = None
+        self._deaf: socket.socket | None = None
+        self.awake = asyncio.Event()
+        self.awake.set()
         self.connections: set[asyncssh.SSHServerConnection] = set()
         self._key: asyncssh.SSHKey | None = None
         self._drop = faults.active("env-ssh-drop")
@@ -68,8 +72,11 @@ class Door:
         """Listen; the host key is made at the first boot."""
         if self._acceptor is not None:
             return
+        await self._listen(listen_beside(self._holder))
+
+    async def _listen(self, listener: socket.socket) -> None:
         self._acceptor = await asyncssh.listen(
-            sock=listen_beside(self._holder),
+            sock=listener,
             server_factory=lambda: _Server(self),
             server_host_keys=[self._host_key()],
             server_version=VERSION,
@@ -89,10 +96,41 @@ class Door:
 
     def shut(self) -> None:
         """Stop listening and cut every connection, without goodbye."""
+        if self._deaf is not None:
+            self._deaf.close()
+            self._deaf = None
+        self.awake.set()
         if self._acceptor is not None:
             self._acceptor.close()
             self._acceptor = None
         self.cut()
+
+    def hush(self) -> None:
+        """The guest sleeps: what comes in waits, unanswered; connections stay, and nothing moves on them."""
+        if self._acceptor is None:
+            return
+        self.awake.clear()
+        self._deaf = listen_beside(self._holder)  # listens, and nobody accepts
+        self._acceptor.close()
+        self._acceptor = None
+        for connection in self.connections:
+            self._pause(connection, pause=True)
+
+    async def wake(self) -> None:
+        """It is awake: what waited is answered."""
+        deaf, self._deaf = self._deaf, None
+        self.awake.set()
+        for connection in self.connections:
+            self._pause(connection, pause=False)
+        if deaf is not None:
+            await self._listen(deaf)
+
+    @staticmethod
+    def _pause(connection: asyncssh.SSHServerConnection, *, pause: bool) -> None:
+        # asyncssh answers keep-alives by itself; only its transport can be made deaf
+        transport = getattr(connection, "_transport", None)
+        with contextlib.suppress(RuntimeError, AttributeError):
+            (transport.pause_reading if pause else transport.resume_reading)()  # type: ignore[union-attr]
 
     def cut(self) -> None:
         """Cut every connection."""
@@ -280,6 +318,8 @@ class _Session(SSHServerStreamSession[bytes]):
     async def _write(self, data: bytes, datatype: int | None) -> None:
         if self._gone or self._chan is None or self._chan.is_closing():
             raise BrokenPipeError
+        if not self._door.awake.is_set():
+            await self._door.awake.wait()
         if self._tty:
             data = data.replace(b"\n", b"\r\n")
         self._chan.write(data, datatype)
@@ -331,6 +371,7 @@ class _Session(SSHServerStreamSession[bytes]):
             self._server.sessions.discard(self)
             if process is not None:
                 self._door.guest.processes.remove(process.pid)  # type: ignore[attr-defined]
+        await self._door.awake.wait()
         if not self._gone:
             chan.exit(code & 0xFF)
 

@@ -70,7 +70,7 @@ class FakeDisplay:
 
     def set_stage(self, stage: Stage) -> None:
         self.stage = stage
-        if stage is not Stage.DESKTOP:
+        if stage not in (Stage.DESKTOP, Stage.ASLEEP, Stage.LOCKED):
             self.alerts.clear()
 
     def show(self, alert: Alert) -> int:
@@ -100,10 +100,14 @@ class FakeDisplay:
 class FakePower:
     def __init__(self) -> None:
         self.up: list[bool] = []
+        self.slept: list[bool] = []
         self.off = 0
 
     async def network(self, up: bool) -> None:
         self.up.append(up)
+
+    async def sleep(self, *, asleep: bool) -> None:
+        self.slept.append(asleep)
 
     def powered_off(self) -> None:
         self.off += 1

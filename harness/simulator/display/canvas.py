@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
@@ -80,3 +82,14 @@ class Canvas:
             else:
                 line = longer
         return [*lines, line] if line else lines
+
+
+def difference(old: NDArray[np.uint8], new: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
+    """Where two framebuffers of one size (four bytes a pixel) differ: x, y, width, height; None where they do not."""
+    changed = old.view(np.uint32)[:, :, 0] != new.view(np.uint32)[:, :, 0]
+    rows = np.flatnonzero(changed.any(axis=1))
+    if rows.size == 0:
+        return None
+    columns = np.flatnonzero(changed[rows[0] : rows[-1] + 1].any(axis=0))
+    y0, x0 = int(rows[0]), int(columns[0])
+    return x0, y0, int(columns[-1]) + 1 - x0, int(rows[-1]) + 1 - y0

@@ -7,16 +7,18 @@ import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.simulator.display import accessibility, backdrop, keys
+from harness.simulator.display import accessibility, backdrop, keys, people
 from harness.simulator.display.alerts import AlertWindow
 from harness.simulator.display.backdrop import BOOT_SIZE, ForeignWindow
-from harness.simulator.display.canvas import Box, Canvas
+from harness.simulator.display.canvas import Box, Canvas, difference
 from harness.simulator.display.listed import Listed
+from harness.simulator.display.lock import LockScreen
 from harness.simulator.display.passwords import PasswordSheet
 from harness.simulator.display.preferences_window import PreferencesWindow
 from harness.simulator.display.settings_window import SettingsWindow, page_of
@@ -78,6 +80,7 @@ class Desktop:
         self._settings: SettingsWindow | PreferencesWindow | None = None
         self._sheet: PasswordSheet | None = None
         self._foreign: ForeignWindow | None = None
+        self._lock: LockScreen | None = None
         self._happened: set[str] = set()
         """What a variation does once and has done."""
         self._key: Window | None = None
@@ -124,7 +127,9 @@ class Desktop:
     def set_stage(self, stage: Stage) -> None:
         """Change what is shown as a whole; leaving the desktop closes all windows."""
         self.stage = stage
-        if stage is not Stage.DESKTOP and stage is not Stage.ASLEEP:
+        if stage is Stage.LOCKED and self._model is not None:
+            self._lock = LockScreen(people.at_console(self._model)[0], self._model.check_password, self._unlocked)
+        if stage not in (Stage.DESKTOP, Stage.ASLEEP, Stage.LOCKED):
             self._alerts.clear()
             self._settings = self._sheet = self._key = self._foreign = None
         self._base = None
@@ -196,8 +201,7 @@ class Desktop:
         released = self._buttons & ~buttons
         self._buttons = buttons
         if self.stage is not Stage.DESKTOP:
-            if self.stage is Stage.ASLEEP and pressed:
-                self.set_stage(Stage.DESKTOP)
+            self._touched("click" if pressed else "move")
             return
         window = next((window for window in reversed(self._stack()) if window.contains(px, py)), None)
         for bit, lines in ((8, -2), (16, 2)):
@@ -228,10 +232,15 @@ class Desktop:
 
     def key(self, keysym: int, down: bool) -> None:  # noqa: FBT001 - as the protocol says it
         """A key event; keysyms as Virtualization.framework takes them (see keys.py)."""
+        if down and self._touched("key"):
+            return
         if keysym in keys.SHIFTS:
             self._shift = down
         elif keysym in keys.COMMANDS:
             self._command = down
+        elif down and self.stage is Stage.LOCKED and self._lock is not None:
+            self._lock.key(keysym, shift=self._shift)
+            self._paint()
         elif down and self.stage is Stage.DESKTOP and self._key is not None and not self._deaf(self._key):
             self._typed(keysym, self._key)
 
@@ -264,6 +273,19 @@ class Desktop:
             self._act(control)
         else:
             self._paint()
+
+    def _touched(self, kind: str) -> bool:
+        """Wake what sleeps: the guest decides what wakes; a display without a guest wakes by a press."""
+        if self.stage is not Stage.ASLEEP:
+            return False
+        if not people.told(self._model, kind) and kind != "move":
+            self.set_stage(Stage.DESKTOP)
+        return True
+
+    def _unlocked(self) -> None:
+        self._lock = None
+        if not people.unlocked(self._model):
+            self.set_stage(Stage.DESKTOP)
 
     def _act(self, control: Control) -> None:
         control.action()
@@ -465,17 +487,20 @@ class Desktop:
         def done(allowed: bool) -> None:  # noqa: FBT001 - the answer itself
             self._sheet = None
             self._key = self._front()
+            if not allowed and not people.at_console(model)[1]:
+                people.refused(model, pane)
             then(allowed)
 
+        user, administrator = people.at_console(model)
         usual = "user-sheet" if self.macos.generation >= 26 or self.macos.generation <= 12 else "sheet"
         sheet = PasswordSheet.over(
             parent,
             screen=self.points,
             pane=pane,
-            user=self.user,
-            form=self.variations.get("password") or usual,
+            user=user if administrator else "",
+            form=(self.variations.get("password") or usual) if administrator else "user-empty",
             unlock=self.macos.generation <= 12,
-            check=model.check_password,
+            check=partial(people.may, model),
             done=done,
         )
         self._sheet = self._key = sheet
@@ -520,6 +545,8 @@ class Desktop:
             if self._base is None:
                 self._base = self._background()
             image = self._base.copy() if self.stage is not Stage.ASLEEP else Image.new("RGB", self._base.size)
+            if self.stage is Stage.LOCKED and self._lock is not None:
+                self._lock.paint(Canvas(image, self.scale), self.points, self.theme)
             if self.stage is Stage.DESKTOP:
                 canvas = Canvas(image, self.scale)
                 for window in self._stack():
@@ -537,14 +564,13 @@ class Desktop:
             for listener in tuple(self._listeners):
                 listener(None)
             return
-        changed = old.view(np.uint32)[:, :, 0] != new.view(np.uint32)[:, :, 0]
-        rows = np.flatnonzero(changed.any(axis=1))
-        if rows.size == 0:
+        region = difference(old, new)
+        if region is None:
             return
-        columns = np.flatnonzero(changed[rows[0] : rows[-1] + 1].any(axis=0))
-        y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-        old[y0:y1, x0:x1] = new[y0:y1, x0:x1]
-        self._tell((x0, y0, x1 - x0, y1 - y0))
+        x0, y0, width, height = region
+        part = (slice(y0, y0 + height), slice(x0, x0 + width))
+        old[part] = new[part]
+        self._tell(region)
 
     def _tell(self, region: Region) -> None:
         for listener in tuple(self._listeners):
@@ -554,7 +580,7 @@ class Desktop:
         image, canvas = backdrop.wallpaper(self.points, self.scale, self.theme)
         if self.stage is Stage.LOGIN:
             backdrop.login(canvas, self.points, self.user)
-        else:
+        elif self.stage is not Stage.LOCKED:
             backdrop.desktop(canvas, self.points, self.theme, self._minute)
         return image
 

@@ -29,7 +29,7 @@ class PasswordSheet(Window):
     user: str = "admin"
     form: str = "sheet"
     unlock: bool = False
-    check: Callable[[str], bool] = lambda _password: False
+    check: Callable[[str, str], bool] = lambda _name, _password: False
     done: Callable[[bool], None] = lambda _allowed: None
     wrong: int = 0
 
@@ -43,7 +43,7 @@ class PasswordSheet(Window):
         user: str,
         form: str,
         unlock: bool,
-        check: Callable[[str], bool],
+        check: Callable[[str, str], bool],
         done: Callable[[bool], None],
     ) -> PasswordSheet:
         """In the upper middle of its window; SecurityAgent's stands by itself, lower and to the left."""
@@ -79,7 +79,9 @@ class PasswordSheet(Window):
         y += 19
         touch = self.form == "touch-id"
         last = "Touch ID or enter your password to allow this." if touch else "Enter your password to allow this."
-        for line in (*canvas.wrap(self._sentence(), x1 - x0 - 36, 11), last):
+        if not self.user:  # whoever is at the console is none
+            last = "Enter an administrator’s name and password to allow this."
+        for line in (*canvas.wrap(self._sentence(), x1 - x0 - 36, 11), *canvas.wrap(last, x1 - x0 - 24, 11)):
             canvas.text(centre, y, line, theme.text, size=11, anchor="mm")
             y += 14
         for index, entry in enumerate(self.fields):
@@ -124,7 +126,7 @@ class PasswordSheet(Window):
 
     def _confirm(self) -> None:
         password = self.fields[-1]
-        if (len(self.fields) == 1 or self.fields[0].text == self.user) and self.check(password.text):
+        if self.check(self.fields[0].text if len(self.fields) > 1 else self.user, password.text):
             self.done(True)  # noqa: FBT003 - the answer itself
             return
         self.wrong += 1

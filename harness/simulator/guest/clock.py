@@ -20,12 +20,17 @@ class GuestClock:
     def __init__(self, offset_hours: int = -7) -> None:
         self.zone = timezone(timedelta(hours=offset_hours))
         self._started = time.monotonic()
+        self._stopped = 0.0
+        self._slept = 0.0
         self.boot_time = self.now()
         self.boot_uuid = ""
+        self.sleep_time = self.wake_time = 0.0
 
     def booted(self) -> None:
         """A new boot session begins: mach time starts at zero, a new UUID is drawn."""
         self._started = time.monotonic()
+        self._stopped = self._slept = 0.0
+        self.sleep_time = self.wake_time = 0.0
         self.boot_time = self.now()
         self.boot_uuid = str(uuid.uuid4()).upper()
 
@@ -37,6 +42,24 @@ class GuestClock:
         """Seconds since boot."""
         return time.monotonic() - self._started
 
+    def stop(self) -> None:
+        """The system sleeps: mach_absolute_time stands still."""
+        self._stopped = time.monotonic()
+        self.sleep_time = time.time()
+
+    def go_on(self) -> None:
+        """It is awake again."""
+        if self._stopped:
+            self._slept += time.monotonic() - self._stopped
+            self._stopped = 0.0
+            self.wake_time = time.time()
+
+    def go_back(self, uptime: float) -> None:
+        """Go on from a saved state: so many seconds since boot."""
+        self._started = time.monotonic() - uptime
+        self.boot_time = self.now() - timedelta(seconds=uptime)
+
     def mach(self) -> int:
-        """mach_absolute_time, in ticks since boot."""
-        return int(self.uptime() * MACH_TICKS_PER_SECOND)
+        """mach_absolute_time, in ticks since boot; it does not count sleep."""
+        now = self._stopped or time.monotonic()
+        return int((now - self._started - self._slept) * MACH_TICKS_PER_SECOND)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.simulator.guest.accounts import Accounts
 from harness.simulator.guest.apps import Apps, load_behaviours
 from harness.simulator.guest.clock import GuestClock
 from harness.simulator.guest.crash_reports import write_crash_report
@@ -19,6 +20,8 @@ from harness.simulator.guest.installed import app_of_path
 from harness.simulator.guest.launchd import Job, Launchd
 from harness.simulator.guest.network_extension import Extensions, NetworkExtension
 from harness.simulator.guest.processes import GuestProcess, ProcessTable
+from harness.simulator.guest.sessions import NOBODY, Sessions
+from harness.simulator.guest.sleeping import Sleep
 from harness.simulator.guest.sysextd import PATH as SYSEXTD
 from harness.simulator.guest.sysextd import Sysextd
 from harness.simulator.guest.unified_log import UnifiedLog
@@ -76,15 +79,9 @@ _DAEMONS = {
     "locationd": "/usr/libexec/locationd",
     "syspolicyd": "/usr/libexec/syspolicyd",
     "amfid": "/usr/libexec/amfid",
+    "authd": "/System/Library/Frameworks/Security.framework/Versions/A/XPCServices/authd.xpc/Contents/MacOS/authd",
     "nehelper": "/usr/libexec/nehelper",
     "nesessionmanager": "/usr/libexec/nesessionmanager",
-}
-_AGENTS = {
-    "loginwindow": "/System/Library/CoreServices/loginwindow.app/Contents/MacOS/loginwindow",
-    "Dock": "/System/Library/CoreServices/Dock.app/Contents/MacOS/Dock",
-    "Finder": "/System/Library/CoreServices/Finder.app/Contents/MacOS/Finder",
-    "SystemUIServer": "/System/Library/CoreServices/SystemUIServer.app/Contents/MacOS/SystemUIServer",
-    "UserNotificationCenter": "/System/Library/CoreServices/UserNotificationCenter.app/Contents/MacOS/UserNotificationCenter",
 }
 
 
@@ -123,7 +120,7 @@ class MacGuest:
         self.machine_name = machine_name
         self.sip = sip
         self.hardware = HARDWARE
-        self.console_user = "root"
+        self.console_user = NOBODY
         self.clock = GuestClock()
         self.processes = ProcessTable(machine_name)
         self.log = UnifiedLog(self.clock, machine_name)
@@ -137,7 +134,9 @@ class MacGuest:
         self._commands = commands
         self._tasks: set[asyncio.Task[Any]] = set()
         self._power_task: asyncio.Task[None] | None = None
-        self._users = {USER: PASSWORD}
+        self.accounts = Accounts(disk, USER, PASSWORD)
+        self.sessions = Sessions(self, USER)
+        self.sleep = Sleep(self)
         self._faults_seen: set[str] = set()
 
     # --- power
@@ -145,8 +144,10 @@ class MacGuest:
     async def boot(self) -> None:
         """From power-on to the desktop; returns when the console user is there. A hung boot never returns."""
         self.display.set_stage(Stage.BOOT)
-        self.console_user = "root"
+        self.sessions.clear()
         self._load_state()
+        self.accounts.load()
+        self.sleep.booted()
         if not len(self.log):
             self.log.load(self.disk.path(LOG_STORE))
         self.clock.booted()
@@ -159,7 +160,9 @@ class MacGuest:
         await self.power.network(up=True)
         self.display.set_stage(Stage.LOGIN)
         await self.delay("login", self.settings.login_seconds)
-        self._log_in()
+        user = self.sessions.automatic()
+        if user is not None:
+            self._log_in(user)
         self.journal.write("booted", boot_uuid=self.clock.boot_uuid)
 
     def snapshot(self) -> dict[str, Any]:
@@ -173,13 +176,16 @@ class MacGuest:
         Processes are new ones: what an app was waiting for is lost (a real Mac would keep it).
         """
         self._load_state()
+        self.accounts.load()
+        self.sleep.booted()
         self.log.load(self.disk.path(LOG_STORE))
         self.clock.booted()
         self.clock.boot_uuid = str(state.get("boot_uuid") or self.clock.boot_uuid)
         self._start_daemons()
         await self.power.network(up=True)
-        if state.get("console_user") == USER:
-            self._log_in()
+        user = str(state.get("console_user") or NOBODY)
+        if user != NOBODY:
+            self._log_in(user)
 
     def request_stop(self) -> None:
         """The power button was pressed: an orderly shutdown begins."""
@@ -219,7 +225,8 @@ class MacGuest:
         self.sysextd.went_down()
         for mount_point in list(self.mounts):
             self.unmount(mount_point)
-        self.console_user = "root"
+        self.sessions.clear()
+        self.sleep.went_down()
         self.display.set_stage(Stage.OFF)
         with contextlib.suppress(OSError):
             if not self.disk.full:
@@ -270,21 +277,9 @@ class MacGuest:
 
         process.on_end = ended
 
-    def _log_in(self) -> None:
-        for name, path in _AGENTS.items():
-            self.launchd.register(
-                Job(
-                    f"com.apple.{name}",
-                    path,
-                    domain=f"gui/{UID}",
-                    type="LaunchAgent",
-                    user=USER,
-                    endpoints=(f"com.apple.{name}.xpc",),
-                )
-            )
-        self.console_user = USER
+    def _log_in(self, user: str) -> None:
+        self.sessions.log_in(user)
         self.remember("boot_uuid", self.clock.boot_uuid)
-        self.display.set_stage(Stage.DESKTOP)
         wanted = self.settings.variations.get("settings")
         if wanted != "closed":  # somebody has it open already
             self.open_settings(_settings_page(self.macos.generation, elsewhere=wanted == "elsewhere"))
@@ -296,6 +291,7 @@ class MacGuest:
         if seconds > 0:
             self.journal.write("delay", name=name, seconds=seconds)
             await asyncio.sleep(seconds)
+        await self.sleep.awake.wait()
 
     def fault(self, code: str) -> Fault | None:
         """The fault, if this machine has it. The journal learns once that it came to bear."""
@@ -350,7 +346,9 @@ class MacGuest:
         """System Settings runs, unless it already did; killing its process closes its window."""
         name = self.settings_name
         if not self.processes.named(name):
-            process = self.processes.spawn(name, f"/System/Applications/{name}.app/Contents/MacOS/{name}", USER)
+            process = self.processes.spawn(
+                name, f"/System/Applications/{name}.app/Contents/MacOS/{name}", self.console_user
+            )
             process.on_end = lambda _signal: self.display.quit_settings()
 
     def close_settings(self) -> None:
@@ -393,6 +391,7 @@ class MacGuest:
 
     async def _chatter(self) -> None:
         while True:
+            await self.sleep.awake.wait()
             self._chat()
             await asyncio.sleep(CHATTER_SECONDS)
 
@@ -410,7 +409,36 @@ class MacGuest:
 
     def check_password(self, password: str) -> bool:
         """Whether that is the console user's password."""
-        return self.console_user in self._users and self._users[self.console_user] == password
+        return self.accounts.check(self.console_user, password)
+
+    def console(self) -> tuple[str, bool]:
+        """Who is at the console, and whether that is an administrator."""
+        account = self.accounts.get(self.console_user)
+        return self.console_user, account is not None and account.administrator
+
+    def authenticate(self, name: str, password: str) -> bool:
+        """Whether these are an administrator's name and password."""
+        account = self.accounts.get(name)
+        return account is not None and account.administrator and self.accounts.check(name, password)
+
+    def refused(self, pane: str) -> None:
+        """Somebody pressed Cancel where an administrator was asked for; authd's line is that of the posted logs, and which client it
+        names is assumed for all panes but the VPN one.
+        """
+        client = f"/System/Library/ExtensionKit/Extensions/{'LoginItems' if 'Login' in pane else 'SecurityPrivacyExtension'}.appex"
+        self.log.emit(
+            self.daemon("authd"),
+            f"Failed to authorize 'system.preferences' by client '{client}' for authorization created by '{client}' (-60006) (engine 881)",
+            subsystem="com.apple.Authorization", category="authd", level="Error",
+        )  # fmt: skip
+
+    def user_activity(self, kind: str) -> bool:
+        """Somebody touched keyboard or mouse: whether that only woke something."""
+        return self.sleep.user_activity(kind)
+
+    def unlocked(self) -> None:
+        """The password at the lock screen was right."""
+        self.sleep.unlock()
 
     def allow(self, identifier: str) -> None:
         """The user approved it."""
@@ -426,7 +454,7 @@ class MacGuest:
 
     def ssh_login(self, user: str, password: str) -> bool:
         """Whether that password lets that user in."""
-        return self._users.get(user) == password
+        return self.accounts.check(user, password)
 
     async def execute(self, argv: list[str], io: CommandIO) -> int:
         """Run one command to its end; its exit code, 127 when there is none of the name. See `CommandRunner`."""
@@ -449,6 +477,10 @@ class MacGuest:
                         return await self._from_disk(f"{folder}/{word}", argv, io)
         await io.stderr(f"zsh: command not found: {word}\n".encode())
         return 127
+
+    def may_open(self, io: CommandIO) -> bool:
+        """Whether Launch Services serves a command: somebody is at the console, and it is that user's, or root's."""
+        return self.console_user != NOBODY and (io.root or io.user == self.console_user)
 
     def has_command(self, name: str) -> bool:
         """Whether there is a command of that bare name (`which`, `command -v`)."""

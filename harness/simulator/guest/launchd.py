@@ -284,7 +284,9 @@ _SIGNAL_WORDS = {
 
 
 def _same_domain(one: str, other: str) -> bool:
-    return one == other or (one.startswith("gui/") and other in ("user/501", "login/100007", "gui/501"))
+    return one == other or (
+        one.startswith("gui/") and (other == "login/100007" or other == f"user/{one.partition('/')[2]}")
+    )
 
 
 def _status(job: Job) -> str:

@@ -222,6 +222,23 @@ class NetworkExtension:
                 configuration.status = CONNECTING
                 self._guest.spawn(self._connect(configuration, _session(configuration)))
 
+    def will_sleep(self) -> None:
+        """The system is about to sleep: each provider is told (NEProvider's `sleep`; the wording is assumed)."""
+        self._tell_providers("sleep")
+
+    def has_woken(self) -> None:
+        """The system is awake again: each provider is told (NEProvider's `wake`)."""
+        self._tell_providers("wake")
+
+    def _tell_providers(self, what: str) -> None:
+        for configuration in self.configurations:
+            provider = self._provider(configuration) if configuration.status == CONNECTED else None
+            if provider is not None:
+                subsystem = (
+                    self._guest.apps.behaviour(configuration.app_identifier).log_subsystem or configuration.provider
+                )
+                self._guest.log.emit(provider, what, subsystem=subsystem, category="extension")
+
     def forget(self, identifier: str) -> None:
         """The extension was uninstalled: its configurations go too."""
         self.provider_gone(identifier)

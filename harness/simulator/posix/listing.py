@@ -192,13 +192,19 @@ def _console(runner: CommandRunner, pattern: str) -> str:
     user = getattr(runner, "console_user", None) or "root"
     values = {
         "%Su": user,
-        "%u": str(UIDS.get(user, 501)),
+        "%u": str(_number(runner, user)),
         "%Sg": "staff" if user != "root" else "wheel",
         "%N": "/dev/console",
     }
     for key, value in values.items():
         pattern = pattern.replace(key, value)
     return pattern
+
+
+def _number(runner: CommandRunner, user: str) -> int:
+    accounts = getattr(runner, "accounts", None)
+    found: int = accounts.uid(user) if accounts is not None else UIDS.get(user, 501)
+    return found
 
 
 def _stat_text(pattern: str, facts: os.stat_result, owner: tuple[str, str], word: str, clock: str) -> str:

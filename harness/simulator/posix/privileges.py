@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 import time as clock
+from typing import Any
 
-from harness.simulator.disk import owner_of
 from harness.simulator.interfaces import Command, CommandIO, CommandRunner
 from harness.simulator.posix.base import CommandError, command, decode, host, options, out, whole
 from harness.simulator.shell import run_script
@@ -67,10 +67,17 @@ async def sudo(runner: CommandRunner, io: CommandIO, argv: list[str]) -> int:
         await _authenticate(runner, io, flags, prompt)
     if flags & {"v", "K"} or (flags & {"k"} and not words):
         return 0
-    if user not in ("root", "admin") and not runner.disk.path(f"/Users/{user}").is_dir():
+    if user not in ("root", "admin") and _account(runner, user) is None:
         raise CommandError(f"unknown user {user}")
     environment = {key: value for key, value in io.environment.items() if "E" in flags or key in _KEPT}
-    environment |= {"SUDO_USER": io.user, "SUDO_UID": "501", "SUDO_GID": "20", "USER": user, "LOGNAME": user, **extra}
+    environment |= {
+        "SUDO_USER": io.user,
+        "SUDO_UID": _uid(runner, io.user),
+        "SUDO_GID": "20",
+        "USER": user,
+        "LOGNAME": user,
+        **extra,
+    }
     environment.setdefault("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
     if flags & {"H", "i"}:
         environment["HOME"] = _home(user)
@@ -86,6 +93,17 @@ async def sudo(runner: CommandRunner, io: CommandIO, argv: list[str]) -> int:
     if locate(runner, words[0], io.cwd, environment["PATH"]) is None:
         raise CommandError(f"{words[0]}: command not found")
     return await runner.execute(words, inner)
+
+
+def _account(runner: CommandRunner, name: str) -> Any:
+    """The guest's account of that name."""
+    accounts = getattr(runner, "accounts", None)
+    return accounts.get(name) if accounts is not None else None
+
+
+def _uid(runner: CommandRunner, name: str) -> str:
+    accounts = getattr(runner, "accounts", None)
+    return str(accounts.uid(name)) if accounts is not None else "501"
 
 
 _KEPT = frozenset({"HOME", "PATH", "TERM", "LANG", "LC_ALL", "TZ", "DISPLAY", "SSH_CLIENT", "SSH_CONNECTION", "SHELL"})
@@ -105,7 +123,8 @@ async def _authenticate(runner: CommandRunner, io: CommandIO, flags: set[str], p
         if not line:
             raise CommandError("no password was provided\nsudo: a password is required")
         if login(io.user, decode(line.rstrip(b"\n"))):
-            if owner_of(f"/Users/{io.user}/x") != "admin":
+            account = _account(runner, io.user)
+            if account is None or not account.administrator:
                 raise CommandError(f"{io.user} is not in the sudoers file.")
             return
         await io.stderr(b"Sorry, try again.\n")

@@ -17,10 +17,14 @@ async def identity(runner: CommandRunner, io: CommandIO, argv: list[str]) -> int
     name = argv[0].rsplit("/", 1)[-1]
     given = options(argv, "ugGnrp")
     user = (given.words or [io.user])[0]
-    if user not in ("root", "admin", io.user):
+    accounts = getattr(runner, "accounts", None)
+    account = accounts.get(user) if accounts is not None else None
+    if account is None and user not in ("root", "admin", io.user):
         raise CommandError(f"{user}: no such user")
-    uid, gid, group = (0, 0, "wheel") if user == "root" else (501, 20, "staff")
+    uid, gid, group = (0, 0, "wheel") if user == "root" else (account.uid if account else 501, 20, "staff")
     groups = {0: "wheel", 1: "daemon", 80: "admin"} if user == "root" else {20: "staff", 80: "admin", 12: "everyone"}
+    if account is not None and not account.administrator:
+        del groups[80]
     if name == "whoami":
         text = user
     elif name == "groups" or ("G" in given and "n" in given):

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from harness.simulator.guest.commands.accounts import createhomedir, dscl, dseditgroup, sysadminctl, who
 from harness.simulator.guest.commands.disk_images import hdiutil
 from harness.simulator.guest.commands.extension_commands import launchctl, scutil, systemextensionsctl
 from harness.simulator.guest.commands.files import ditto, xattr
 from harness.simulator.guest.commands.installer import installer
 from harness.simulator.guest.commands.log_command import log
 from harness.simulator.guest.commands.packages import pkgbuild, pkgutil
+from harness.simulator.guest.commands.power import caffeinate, pmset
 from harness.simulator.guest.commands.property_lists import defaults, plist_buddy, plutil
 from harness.simulator.guest.commands.scripting import osascript
-from harness.simulator.guest.commands.session import caffeinate, open_command, screencapture, shutdown
+from harness.simulator.guest.commands.session import open_command, screencapture, shutdown
 from harness.simulator.guest.commands.signing import codesign, dwarfdump, spctl, stapler
 from harness.simulator.guest.commands.sysdiagnose import sysdiagnose
 from harness.simulator.guest.commands.system_info import (
     csrutil,
-    dscl,
     fdesetup,
     mdmclient,
-    pmset,
     profiles,
     quiet_setting,
     sw_vers,
@@ -31,10 +31,12 @@ COMMANDS: dict[str, GuestCommand] = {
     "PlistBuddy": plist_buddy,
     "caffeinate": caffeinate,
     "codesign": codesign,
+    "createhomedir": createhomedir,
     "csrutil": csrutil,
     "defaults": defaults,
     "ditto": ditto,
     "dscl": dscl,
+    "dseditgroup": dseditgroup,
     "dwarfdump": dwarfdump,
     "fdesetup": fdesetup,
     "halt": shutdown,
@@ -59,12 +61,14 @@ COMMANDS: dict[str, GuestCommand] = {
     "spctl": spctl,
     "stapler": stapler,
     "sw_vers": sw_vers,
-    "sysadminctl": quiet_setting,
+    "sysadminctl": sysadminctl,
     "sysctl": sysctl,
     "sysdiagnose": sysdiagnose,
     "system_profiler": system_profiler,
     "systemextensionsctl": systemextensionsctl,
     "systemsetup": quiet_setting,
     "tccutil": quiet_setting,
+    "users": who,
+    "who": who,
     "xattr": xattr,
 }

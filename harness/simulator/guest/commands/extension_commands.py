@@ -6,7 +6,7 @@ import contextvars
 import re
 
 from harness.simulator.guest.commands.arguments import EX_USAGE, complain, say
-from harness.simulator.guest.core import UID, USER, MacGuest
+from harness.simulator.guest.core import MacGuest
 from harness.simulator.guest.extension_database import LEFTOVER, Entry
 from harness.simulator.guest.installed import CATEGORIES
 from harness.simulator.guest.launchd import Job
@@ -132,7 +132,7 @@ async def launchctl(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
         await say(io, SESSION.get())
         return 0
     if verb == "manageruid":
-        await say(io, "0" if io.root else str(UID))
+        await say(io, str(guest.accounts.uid(io.user)))
         return 0
     if verb == "bootout":
         return await _bootout(guest, io, words[1:])
@@ -173,9 +173,8 @@ async def _print(guest: MacGuest, io: CommandIO, words: list[str]) -> int:
             io, f"Unrecognized target specifier: {words[0]}\nUsage: launchctl print <domain-target> | <service-target>"
         )
         return EX_USAGE
-    if domain not in ("system", f"gui/{UID}", f"user/{UID}") or (
-        domain.startswith("gui") and guest.console_user != USER
-    ):
+    here = {f"{kind}/{guest.accounts.uid(user)}" for user in guest.sessions.users for kind in ("gui", "user")}
+    if domain != "system" and domain not in here and domain != f"user/{guest.accounts.uid(io.user)}":
         await complain(io, f"Bad request.\nCould not find domain for {_domain_words(domain)}")
         return 113
     if not label:
@@ -189,7 +188,7 @@ async def _print(guest: MacGuest, io: CommandIO, words: list[str]) -> int:
 
 
 async def _list_jobs(guest: MacGuest, io: CommandIO, words: list[str]) -> int:
-    domain = "system" if io.root else f"gui/{UID}"
+    domain = "system" if io.root else f"gui/{guest.accounts.uid(io.user)}"
     if not words:
         await io.stdout(guest.launchd.list_text(domain).encode())
         return 0
@@ -260,7 +259,7 @@ async def _as_user(guest: MacGuest, io: CommandIO, words: list[str]) -> int:
     if not io.root:
         await complain(io, "Could not switch to audit session 0x186a7: 1: Operation not permitted")
         return 1
-    if words[0] != str(UID) or guest.console_user != USER:
+    if words[0] not in [str(guest.accounts.uid(user)) for user in guest.sessions.users]:
         await complain(io, f"Could not switch to audit session: no session of user {words[0]}")
         return 1
     token = SESSION.set("Aqua")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.simulator.guest.commands.arguments import UsageMistake, complain, parse, say
-from harness.simulator.guest.core import USER, MacGuest
+from harness.simulator.guest.core import MacGuest
 from harness.simulator.interfaces import CommandIO
 
 MAX_PLIST = 16 * 1024 * 1024
@@ -126,7 +126,7 @@ async def defaults(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
     name = (
         domain
         if domain.startswith("/")
-        else f"{'/Library' if io.root else f'/Users/{USER}/Library'}/Preferences/{'.GlobalPreferences' if domain == '-g' else domain}"
+        else f"{'/Library' if io.root else f'/Users/{io.user}/Library'}/Preferences/{'.GlobalPreferences' if domain == '-g' else domain}"
     )
     path = guest.disk.path(name if name.endswith(".plist") else f"{name}.plist", io.cwd)
     try:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from harness.simulator.guest.applescript import ScriptError, World, run, spell
 from harness.simulator.guest.applescript_syntax import SyntaxMistake
 from harness.simulator.guest.commands.arguments import EX_USAGE, complain, say
-from harness.simulator.guest.core import USER, MacGuest
+from harness.simulator.guest.core import MacGuest
+from harness.simulator.guest.sessions import NOBODY
 from harness.simulator.interfaces import CommandIO
 
 SETTINGS_NAMES = ("System Settings", "System Preferences", "com.apple.systempreferences")
@@ -44,7 +45,7 @@ async def osascript(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
     except OSError:
         await complain(io, f"osascript: {words[0]}: No such file or directory")
         return 1
-    if guest.console_user != USER:
+    if guest.console_user == NOBODY:
         await complain(io, "0:0: execution error: An error of type -10810 has occurred. (-10810)")
         return 1
     if language and language.lower() != "applescript":
@@ -80,6 +81,12 @@ def _world(guest: MacGuest) -> World:
     def quit_app(name: str) -> bool:
         if name in SETTINGS_NAMES:
             guest.close_settings()
-        return name in SETTINGS_NAMES
+            return True
+        # Other apps: only where Apple events may be sent; one that does not run is left alone
+        if access == "granted":
+            for process in guest.processes:
+                if process.path.endswith(f"/{name.removesuffix('.app')}.app/Contents/MacOS/{process.name}"):
+                    guest.processes.kill(process.pid, 15)
+        return access == "granted"
 
     return World(lambda: guest.display.accessible(), access, quit_app)

@@ -1,4 +1,4 @@
-"""Commands about the session at the console, and about power: open, screencapture, shutdown, caffeinate."""
+"""Commands about the session at the console, and about power: open, screencapture, shutdown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from harness.simulator.guest.commands.arguments import EX_USAGE, UsageMistake, complain, parse, say
 from harness.simulator.guest.core import USER, MacGuest
+from harness.simulator.guest.sessions import NOBODY
 from harness.simulator.interfaces import CommandIO
 
 _SETTINGS_URL = re.compile(r"x-apple\.systempreferences:.*", re.DOTALL)
@@ -33,7 +34,7 @@ async def open_command(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
     name = given.value("-a", "-b")
     url = next((word for word in given.operands if _SETTINGS_URL.fullmatch(word)), None)
     wanted = name or (given.operands[0] if given.operands else "")
-    if guest.console_user != USER:
+    if not guest.may_open(io):
         await complain(io, f"LSOpenURLsWithRole() failed with error -10810 for the file {wanted}.")
         return 1
     if url is not None or wanted in _SETTINGS_NAMES:
@@ -58,14 +59,19 @@ async def open_command(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
         return 1
     if not given.has("-n") and any(process.path == bundle.executable for process in guest.processes):
         return 0
-    running = guest.spawn(guest.run_app(app, bundle.executable, arguments, None, user=USER))
+    running = guest.spawn(guest.run_app(app, bundle.executable, arguments, None, user=guest.console_user))
     if given.has("-W"):
         await asyncio.wait([running])
     return 0
 
 
 def _find_app(guest: MacGuest, wanted: str, cwd: str, *, by_identifier: bool) -> str | None:
-    folders = ("/Applications", "/Applications/Utilities", f"/Users/{USER}/Applications", "/System/Applications")
+    folders = (
+        "/Applications",
+        "/Applications/Utilities",
+        f"/Users/{guest.console_user}/Applications",
+        "/System/Applications",
+    )
     if by_identifier:
         for folder in folders:
             root = guest.disk.path(folder)
@@ -96,7 +102,7 @@ async def screencapture(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
     except UsageMistake as error:
         await complain(io, f"screencapture: {error}")
         return 1
-    if guest.console_user != USER:
+    if guest.console_user == NOBODY:
         await complain(io, "could not create image from display")
         return 1
     if not given.operands:
@@ -136,22 +142,4 @@ async def shutdown(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
         await say(io, f"Shutdown NOW!\n\n*** FINAL System shutdown message from {USER}@{guest.machine_name}.local ***\n"
                       "System going down IMMEDIATELY\n\n\nSystem shutdown time has arrived")  # fmt: skip
     guest.later(guest.restart() if restart else guest.shut_down())
-    return 0
-
-
-async def caffeinate(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
-    """`caffeinate [-dimsu] [-t SECONDS] [command …]`."""
-    words = argv[1:]
-    seconds: float | None = None
-    while words and words[0].startswith("-"):
-        word = words.pop(0)
-        if "t" in word and words:
-            seconds = float(words.pop(0)) if re.fullmatch(r"\d{1,9}", words[0]) else 0.0
-        elif "w" in word and words:
-            words.pop(0)
-    if words:
-        return await guest.execute(words, io)
-    if seconds is None:
-        await asyncio.Event().wait()
-    await asyncio.sleep(seconds or 0)
     return 0

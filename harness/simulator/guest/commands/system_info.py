@@ -1,11 +1,11 @@
-"""Commands that tell what Mac this is: sw_vers, sysctl, csrutil, profiles, fdesetup, dscl and the like."""
+"""Commands that tell what Mac this is: sw_vers, sysctl, csrutil, profiles, fdesetup and the like."""
 
 from __future__ import annotations
 
 import re
 
 from harness.simulator.guest.commands.arguments import EX_USAGE, complain, say
-from harness.simulator.guest.core import UID, USER, MacGuest
+from harness.simulator.guest.core import USER, MacGuest
 from harness.simulator.interfaces import CommandIO
 
 
@@ -133,48 +133,8 @@ async def mdmclient(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
     return 0
 
 
-async def dscl(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
-    """`dscl . -list /Users`, `dscl . -read /Users/NAME [key]`."""
-    del guest
-    words = argv[1:]
-    if len(words) >= 3 and words[1].lstrip("-") in ("list", "ls") and words[2] == "/Users":
-        await say(io, f"_mbsetupuser\n{USER}\ndaemon\nnobody\nroot")
-        return 0
-    if len(words) >= 3 and words[1].lstrip("-") in ("read", "cat") and words[2] == f"/Users/{USER}":
-        values = {
-            "UniqueID": str(UID),
-            "NFSHomeDirectory": f"/Users/{USER}",
-            "PrimaryGroupID": "20",
-            "RealName": "\n admin",
-            "UserShell": "/bin/zsh",
-        }
-        for key in words[3:] or list(values):
-            if key in values:
-                await say(io, f"{key}: {values[key]}")
-            else:
-                await say(io, f"No such key: {key}")
-        return 0
-    await complain(io, "<dscl_cmd> DS Error: -14136 (eDSRecordNotFound)")
-    return 56
-
-
-async def pmset(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
-    """`pmset -g`, and settings (root), which are taken and change nothing here."""
-    del guest
-    if argv[1:2] == ["-g"]:
-        await say(
-            io,
-            "System-wide power settings:\nCurrently in use:\n standby              0\n sleep                0\n displaysleep         0\n disksleep            0",
-        )
-        return 0
-    if not io.root:
-        await complain(io, "'pmset' must be run as root...")
-        return EX_USAGE + 13
-    return 0
-
-
 async def quiet_setting(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
-    """systemsetup, softwareupdate, sysadminctl, tccutil, mdutil: accepted when root, without effect on what is simulated."""
+    """systemsetup, softwareupdate, tccutil, mdutil: accepted when root, without effect on what is simulated."""
     del guest
     if not io.root and argv[0].rsplit("/", 1)[-1] == "systemsetup":
         await say(io, "You need administrator access to run this tool... exiting!")
