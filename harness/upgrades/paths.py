@@ -187,6 +187,8 @@ def impossible(app: AppFile, step: Step, macos: str | None = None) -> str | None
         return "the app file names no `configuration`, so there is no tunnel for a preinstall script to stop"
     if step.how is How.PREINSTALL and step.state not in TUNNEL_UP:
         return f"no tunnel runs while {step.state}: there is nothing for a preinstall script to stop"
+    if step.how in (How.PKG, How.PREINSTALL) and relation(app, step.older, step.newer) is Relation.DOWNGRADE:
+        return "installer leaves a newer app where it is (BundleIsVersionChecked, pkgbuild(1))"
     if step.how is How.UPDATER and step.state is State.NEVER:
         return "the app's own updater only runs once the app was started, and starting it asks for the activation"
     if step.state is State.DISABLED and macos is not None and int(macos) < FIRST_SWITCHES:
