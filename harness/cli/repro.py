@@ -100,7 +100,7 @@ def repro(
         for line in question.lines():
             live.line(line)
 
-    told = Told(ready=ready, outcome=live.outcome, kept=live.secret, note=live.line)
+    told = Told(ready=ready, outcome=live.outcome, kept=live.kept, note=live.line)
     loop = Loop(arguments, question, folder=folder, jobs=jobs, told=told)
     started = time.monotonic()
     try:

@@ -37,13 +37,13 @@ class Told:
     Attributes:
         ready: The scenarios' node ids and the run's header lines, once, before the first cycle.
         outcome: What an attempt came to, after it was counted.
-        kept: How to reach a kept Mac. Holds its VNC password: for a terminal only.
+        kept: How to reach a kept Mac: with its VNC password, for a terminal only, and masked.
         note: Anything else worth a line.
     """
 
     ready: Callable[[list[str], list[str]], None] = lambda _ids, _lines: None
     outcome: Callable[[Decider, Outcome], None] = lambda _decider, _outcome: None
-    kept: Callable[[str], None] = lambda _text: None
+    kept: Callable[[str, str], None] = lambda _text, _masked: None
     note: Callable[[str], None] = lambda _text: None
 
 
@@ -159,7 +159,7 @@ class Loop:
                 self.decider = Decider(self.question, items=len(self.scenarios))
                 self.told.ready(self.scenarios, list(message[2]))
         elif message[0] == "kept":
-            self.told.kept(message[1])
+            self.told.kept(message[1], message[2])
         elif message[0] == "outcome":
             worker.draw = None
             self._add(Outcome.from_dict(message[1]))

@@ -55,14 +55,17 @@ class Live:
             self._write(("\r\x1b[K" if self._shown else "") + SECRETS.mask(_tame(text)) + "\n")
         self._shown = False
 
-    def secret(self, text: str) -> None:
-        """How to reach a kept Mac, as it is: only where it is a terminal, masked elsewhere."""
-        for line in text.splitlines():
-            if self._terminal:
-                self._write(("\r\x1b[K" if self._shown else "") + _tame(line) + "\n")
-                self._shown = False
-            else:
+    def kept(self, text: str, masked: str) -> None:
+        """How to reach a kept Mac: with its VNC password only where it is a terminal."""
+        if not self._terminal:
+            for line in masked.splitlines():
                 self.line(line)
+            if masked != text:
+                self.line("  (the VNC password is shown on a terminal only: `sysext attach` there)")
+            return
+        for line in text.splitlines():
+            self._write(("\r\x1b[K" if self._shown else "") + _tame(line) + "\n")
+            self._shown = False
 
     def outcome(self, decider: Decider, outcome: Outcome) -> None:
         """After each attempt."""

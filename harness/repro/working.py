@@ -6,7 +6,7 @@ cycle to cycle. Each cycle is an item of its own, made when it is asked for: `te
     python -m harness.repro.working FD FOLDER PYTEST-ARGUMENT…
 
 Over the connection FD come ("run", item, cycle, attempt) and ("end",); back go ("ready", node ids, header lines),
-("outcome", Outcome.as_dict()), ("kept", text: with a VNC password, for a terminal only), ("unusable", text).
+("outcome", Outcome.as_dict()), ("kept", text with the VNC password: for a terminal only, the same text masked).
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Worker:
         """This session is a part of a run: it writes there, and tells and records nothing itself."""
         config.stash[PART] = self.folder
         config.stash[TRIES] = 1  # a cycle that the environment broke is repeated by who counts
-        config.stash[REACH] = lambda text: self.connection.send(("kept", text))
+        # Both: only who passes it on knows whether that is a terminal, and only this process knows the password.
+        config.stash[REACH] = lambda text: self.connection.send(("kept", text, events.SECRETS.mask(text)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
