@@ -93,7 +93,8 @@ class Front:
         return stop
 
     def apply(self, back: NDArray[np.uint8], regions: Sequence[Box], changed: Sequence[Box]) -> bool:
-        """Bring an update of `back` (blue, green, red, unused) to the front; True when a pixel differs from before.
+        """Bring an update of `back` (blue, green, red, unused) to the front; True when a pixel differs from before
+        (or was changed and changed back by rectangles of the same update).
 
         Args:
             back: The server's screen, all of it. Apart from `changed` it is what it was the last time.
