@@ -22,10 +22,12 @@ from harness.reports.result import Cause, Sign, Why
 from harness.session.case import Case
 from harness.triage.bounded import Answer, triage_bounded
 from harness.triage.known_issues import Failure, Issue, KnownIssues
-from harness.triage.passing import Unexpected, unexpected_lines
+from harness.triage.observed import OUTCOME
+from harness.triage.passing import Unexpected, survived, unexpected_lines
 
 MOST_SIGNS: Final = 3
 """Signs of a cause in `result.json`; all are in `triage.json`."""
+ENVIRONMENT: Final = "environment"
 ENVIRONMENT_OWNERS: Final = frozenset({"harness-image", "admin policy", "user action"})
 _FAILURES = (Verdict.PRODUCT_FAILURE, Verdict.ENVIRONMENT_FAILURE, Verdict.HARNESS_ERROR)
 
@@ -42,6 +44,7 @@ def explain(case: Case, *, extension_id: str, known: KnownIssues, today: date | 
             if verdict in _FAILURES:
                 if case.settings.triage.automatic and case.why is None:  # the preflight says why itself
                     case.why = _triaged(case, verdict, extension_id)
+                    _tell(case, {cause.code for cause in case.why.causes})
                 _look_up(case, verdict, known, today)
             elif verdict is Verdict.PASSED:
                 _passed(case, extension_id, known, today)
@@ -51,6 +54,8 @@ def explain(case: Case, *, extension_id: str, known: KnownIssues, today: date | 
 
 def _triaged(case: Case, verdict: Verdict, extension_id: str) -> Why:
     try:
+        error = case.failure
+        events.event(OUTCOME, verdict=verdict.value, error_type=type(error).__name__, error=_text(error))
         with events.step("say why") as step:
             answer = triage_bounded(case.folder.path, extension_id=extension_id, seconds=case.settings.triage.seconds)
             answer = _labelled(answer, simulated=case.simulated)
@@ -93,6 +98,8 @@ def standing(verdict: Verdict, cause: Cause | None) -> str:
             "was seen; mend the Mac or its image, then run it again."
         )
     if verdict is Verdict.ENVIRONMENT_FAILURE:
+        if cause.owner == ENVIRONMENT:
+            return ""
         return (
             f"The verdict stays {verdict.value}: the Mac or the way to it broke. What its log shows besides ({cause.code}) may "
             "be a consequence."
@@ -139,6 +146,8 @@ def _passed(case: Case, extension_id: str, known: KnownIssues, today: date) -> N
     for item in found:
         case.notes.append(_noted(item))
         events.event("unexpected-line", **item.as_dict())
+    _tell(case, {item.what for item in found})
+    found = [item for item in found if item.alarm]
     if found and case.settings.triage.strict_passing:
         case.fail(
             ProductFailure(
@@ -149,10 +158,22 @@ def _passed(case: Case, extension_id: str, known: KnownIssues, today: date) -> N
         )
 
 
+def _tell(case: Case, named: set[str]) -> None:
+    """What the run survived, by its code: an address that was stale, a process that had to be killed. No alarm, never raises."""
+    try:
+        for told in survived(case.folder.path):
+            if told.what not in named:
+                case.notes.append(f"{told.what}: {told.title}: {told.text}")
+                events.event("survived", code=told.what, text=told.text)
+    except Exception as error:  # noqa: BLE001 - a result stays what it is
+        events.event("degraded", what="what the run survived could not be told", reason=_text(error))
+
+
 def _noted(item: Unexpected) -> str:
     times = f" ({item.count} times)" if item.count > 1 else ""
     where = " ".join(part for part in (item.time, item.process) if part)
-    return f"logged while it passed: {item.what}{times}: {where}: {item.text}"
+    harmless = "" if item.alarm else ", and nothing came of it"
+    return f"logged while it passed{harmless}: {item.what}{times}: {where}: {item.text}"
 
 
 def _failure(case: Case) -> Failure:

@@ -9,7 +9,8 @@ Matching happens on folded text: runs of white space are one blank, curly quotes
     process only from these processes, where the process is known
     unless  not where the same message matches one of these
     with / absent   all of these must / none of these may occur anywhere in the input
-    only    only in this sort of place: `log`, `text`, `crash`, `document`
+    only    only in this sort of place: `log`, `text`, `crash`, `document`; `observed`, the events of our own case file, is
+            looked at for signs that name it, and for no others
     weak    counts less; heavy counts more: it names the beginning of a chain of consequences
 """
 
@@ -48,7 +49,7 @@ PHASES: Final = (
 )
 BENIGN: Final = frozenset({"healthy", "harmless-noise"})
 Role = Literal["decisive", "complaint", "supporting"]
-Reach = Literal["request", "product", "machine"]
+Reach = Literal["run", "request", "product", "machine"]
 
 ERROR_NAMES: Final[Mapping[int, str]] = {
     1: "unknown",
@@ -105,7 +106,7 @@ class Cause:
     """One cause: what it is, how it shows, what to do about it.
 
     Attributes:
-        reach: What it explains: `request` (why the request ended as it did), `product` (something of the product that
+        reach: What it explains: `run` (why the run itself ended: the Mac or the way to it broke), `request` (why the request ended as it did), `product` (something of the product that
             does not work), `machine` (something on the machine).
         foreign: May be about another vendor's process: counts less where something else explains the failure.
         outranks: Causes that are only its consequence: where both are found, they come after it.
@@ -126,6 +127,11 @@ class Cause:
     outranks: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     herrings: tuple[str, ...] = ()
+
+    @property
+    def of_our_own(self) -> bool:
+        """Whether it is known from the harness's own observations only, so never found in what is no case file."""
+        return all(sign.only == {"observed"} for sign in self.signs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +166,7 @@ class _SignData(msgspec.Struct, forbid_unknown_fields=True):
     unless: list[str] = []
     with_: list[str] = msgspec.field(name="with", default_factory=list)
     absent: list[str] = []
-    only: list[Literal["log", "text", "crash", "document"]] = []
+    only: list[Literal["log", "text", "crash", "document", "observed"]] = []
     weak: bool = False
     heavy: bool = False
 

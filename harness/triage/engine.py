@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from harness.triage.facts import TextFacts, document_facts, rows_of
 from harness.triage.history import History
 from harness.triage.inputs import Document, Interest, Source, open_input
 from harness.triage.matching import Matcher, unit_of, units_of
+from harness.triage.observed import observe
 from harness.triage.ranking import is_excerpt, rank
 from harness.triage.report import Triage
 
@@ -149,10 +149,12 @@ class _Run:
         for document in source.documents:
             self._document(document)
         if isinstance(path, str | Path):
-            seen, said = _watched(Path(path))
-            self.prompt_seen = seen if self.prompt_seen is None else self.prompt_seen
-            for record in said:
+            watched = observe(Path(path))
+            self.prompt_seen = watched.prompt_seen if self.prompt_seen is None else self.prompt_seen
+            for record in watched.said:
                 self._take(record)
+            for unit in watched.units:
+                self.matcher.feed(unit)
 
     def _take(self, record: Record) -> None:
         self.order += 1
@@ -257,33 +259,6 @@ class _Run:
             "boots": sum(len(coverage.boots) for coverage in coverages),
             "notes": notes,
         }
-
-
-APP_SAID: Final = frozenset({"ActivationFailed"})
-"""Errors of the harness that quote what the app under test said."""
-
-
-def _watched(folder: Path) -> tuple[bool | None, list[Record]]:
-    """What the harness saw, if that is a case file: whether the prompt came (False: it was waited for in vain; None: nobody
-    knows), and what the app said when its request failed.
-    """
-    stream = folder / "run.jsonl"
-    if not stream.is_file():
-        return None, []
-    seen: bool | None = None
-    said: dict[str, Record] = {}
-    for number, record in enumerate(itertools.islice(events.read(stream), 100_000), 1):
-        error, attributes = record.get("error"), record.get("attributes")
-        if record.get("name") == "prompt-missing":
-            seen = False
-        elif record.get("name") == "wait for prompt" and isinstance(attributes, dict) and attributes.get("window"):
-            seen = True if seen is None else seen
-        if isinstance(error, dict) and error.get("type") in APP_SAID:
-            text = str(error.get("text", ""))[:4000].split("\nHint:")[0]
-            said.setdefault(
-                text, Record(kind=records.TEXT, message=text, file="run.jsonl", line=number, style="ndjson")
-            )
-    return seen, list(said.values())
 
 
 def _is_simulated(document: Document) -> bool:

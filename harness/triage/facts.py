@@ -144,7 +144,6 @@ class TextFacts:
             elif history.near_request(unit.seconds) and _related(name, history):
                 yield Fact("crash-host-near-activation", unit, name)
 
-
     def _two_versions(self, history: History) -> Iterator[Fact]:
         """Jobs of two versions of one network extension that have a process at the same moment (one print)."""
         for labels in self._running.values():

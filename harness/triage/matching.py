@@ -39,7 +39,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         text: Folded (see `catalog.fold`).
-        place: `log`, `text`, `crash` or `document`.
+        place: `log`, `text`, `crash`, `document`, or `observed`: what the harness itself saw (see `observed`).
         starts: For each of its lines, where it begins in `text`; with `numbers` the way back to the file.
         order: Rises through the input.
         low: `text` in lower case.
@@ -205,9 +205,11 @@ class Matcher:
             found = pattern.compiled.search(unit.text)
             if found is None:
                 continue
-            if pattern.remember:
+            if pattern.remember and unit.place != "observed":
                 self.met.add(pattern.text)
             for sign, unless in pattern.signs:
+                if unit.place == "observed" and not sign.only:
+                    continue
                 if sign.process and unit.process and unit.process not in sign.process:
                     continue
                 if sign.only and unit.place not in sign.only:

@@ -65,7 +65,7 @@ def _page(catalog: Catalog) -> Iterator[str]:
 
 def _said(sign: Sign) -> str:
     what = {"fact": "it follows that: ", "request-error": "OSSystemExtensionErrorDomain "}.get(sign.match, "")
-    return what + sign.text
+    return ("the harness saw: " if "observed" in sign.only else "") + what + sign.text
 
 
 def _cell(text: str) -> str:

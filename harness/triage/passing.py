@@ -18,7 +18,10 @@ from typing import Any, Final
 from harness.errors import UsageError
 from harness.formats import records
 from harness.formats.records import Record
+from harness.triage.catalog import load_catalog
 from harness.triage.inputs import open_input
+from harness.triage.matching import Matcher
+from harness.triage.observed import PLACE, observe
 from harness.triage.report import harmless
 
 LOG_NAMES: Final = ("log-stream.ndjson", "log.ndjson")
@@ -36,6 +39,8 @@ class Unexpected:
         what: The cause's code, or `fatal line`.
         text: The line.
         count: How often such a line came.
+        alarm: Whether it would fail something; False for what only is told, such as a known noise.
+        title: Of the cause.
     """
 
     what: str
@@ -43,6 +48,8 @@ class Unexpected:
     time: str
     text: str
     count: int = 1
+    alarm: bool = True
+    title: str = ""
 
     def as_dict(self) -> dict[str, str]:
         """For JSON."""
@@ -129,13 +136,37 @@ def unexpected_lines(folder: Path, *, scenario: str, extension_id: str = "") -> 
         decisive = [
             each for each in cause.signs if each.role == "decisive"
         ]  # a complaint proves nothing in a whole log
-        if cause.severity != "fatal" or not decisive:
+        alarm = cause.severity == "fatal"
+        # What only troubles is told where it is about the product: how a request ended, the scenario has seen itself.
+        if not decisive or not (alarm or load_catalog().get(cause.code).reach == "product"):
             continue
         sign = decisive[0]
         if not any(rules.allows(scenario, cause.code, each.text) for each in cause.signs):
-            found.append(Unexpected(cause.code, sign.process, sign.time, sign.text, sign.count))
+            found.append(
+                Unexpected(cause.code, sign.process, sign.time, sign.text, sign.count, alarm=alarm, title=cause.title)
+            )
     said = [item.text for item in found]
     found += [item for item in fatal_lines(open_input(log).records, rules, scenario) if item.text not in said]
+    return found[:MOST]
+
+
+def survived(folder: Path) -> list[Unexpected]:
+    """What the harness saw of its own environment in this case file and got over, once for each cause (see
+    `causes/harness-run.toml`): the supporting signs, for a decisive one is why a run ended.
+    """
+    catalog = load_catalog()
+    matcher = Matcher(catalog)
+    for unit in observe(folder).units:
+        matcher.feed(unit)
+    found = []
+    for cause in catalog.causes.values():
+        signs = [sign for sign in cause.signs if sign.only == {PLACE} and sign.role == "supporting"]
+        hits = [matcher.hits[sign.key] for sign in signs if sign.key in matcher.hits]
+        if hits and cause.owner == "environment":
+            unit, offset = hits[0].first[0]
+            seen = unit.seen(offset)
+            count = sum(each.count for each in hits)
+            found.append(Unexpected(cause.id, "harness", seen.time, seen.text, count, alarm=False, title=cause.title))
     return found[:MOST]
 
 

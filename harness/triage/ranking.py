@@ -26,7 +26,7 @@ REFERENCE_TABLE: Final = 4
 """So many numbers of the request's error in one text are a list of them, not an event."""
 _SOURCE_LINE: Final = re.compile(r"^\W{0,6}case\b|\breturn @?\"|^\W{0,6}(?:#define|//|\|)")
 """A line of a program or of a table, where it names an error: no event."""
-_REACH: Final = {"request": 40.0, "product": 20.0, "machine": 0.0}
+_REACH: Final = {"run": 80.0, "request": 40.0, "product": 20.0, "machine": 0.0}
 _SEVERITY: Final = {"fatal": 20.0, "degraded": 0.0, "benign": 0.0}
 _DECISIVE, _COMPLAINT, _WEAK, _SUPPORTING = 3.0, 2.0, 1.5, 1.0
 
