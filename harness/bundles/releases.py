@@ -273,6 +273,40 @@ def from_pypi(requirement: str, room: Path, deadline: Deadline) -> Path:
     return files[0]
 
 
+def registry_versions(name: str, deadline: Deadline) -> list[str]:
+    """Every final release of a package that has a wheel for Macs, oldest first, as pip's registry lists them.
+
+    Raises:
+        UsageError: There is no such package.
+        EnvironmentFailure: The network, or a pip that cannot tell.
+    """
+    if not _REQUIREMENT.match(f"{name}==0"):
+        raise UsageError("the name of a package", seen=repr(name)[:100], hint="correct the source pypi:NAME==VERSION")
+    command = [
+        *(sys.executable, "-m", "pip", "index", "versions", name, "--disable-pip-version-check", "--no-input"),
+        *("--only-binary=:all:", "--ignore-requires-python"),
+        *("--platform", "macosx_26_0_arm64", "--platform", "macosx_26_0_x86_64"),
+    ]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=deadline.remaining, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise EnvironmentFailure(
+            f"the versions of {name}", seen=f"not within {deadline.seconds:g} s", hint="check the network"
+        ) from None
+    if done.returncode != 0:
+        _explain_pip(name, done.stderr)
+    listed = re.search(r"^Available versions: (.+)$", done.stdout, re.MULTILINE)
+    versions = [part.strip() for part in listed.group(1).split(",")] if listed is not None else []
+    fitting = [version for version in versions if _REQUIREMENT.match(f"{name}=={version}")]
+    if not fitting:
+        raise EnvironmentFailure(
+            f"a list of the versions of {name} from pip", seen=done.stdout[:200] or "nothing", hint="name them yourself"
+        )
+    return fitting[::-1]
+
+
 def _explain_pip(requirement: str, errors: str) -> None:
     text = re.sub(r"//[^/@\s]+@", "//***@", errors.strip())  # an index address may hold a password
     if "No module named pip" in text:

@@ -15,6 +15,7 @@ from harness.errors import SysextError, UsageError
 _VERBS = {
     "app": "harness.cli.app:show",
     "attach": "harness.cli.attach:attach",
+    "bisect": "harness.cli.bisect:bisect",
     "doctor": "harness.cli.doctor:doctor",
     "faults": "harness.cli.machines:faults",
     "feedback": "harness.cli.feedback:feedback",

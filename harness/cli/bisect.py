@@ -1,0 +1,269 @@
+"""`sysext bisect`: which release brought a fault that only shows now and then."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.errors import SysextError, UsageError
+
+if TYPE_CHECKING:
+    from harness.config import AppFile, Settings
+    from harness.repro.bisecting import Hunt
+    from harness.repro.chains import Chain
+    from harness.repro.probing import Prober
+
+REGISTRY_SECONDS = 120.0
+
+
+@click.command("bisect", context_settings={"ignore_unknown_options": True})
+@click.option("--good", required=True, metavar="RELEASE", help="the last release known as good")
+@click.option("--bad", required=True, metavar="RELEASE", help="one known as bad")
+@click.argument("scenario")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[--sysext-… OPTIONS]")
+@click.option("--sure", type=float, default=0.95, show_default=True, metavar="P", help="how likely the answer is to be")
+@click.option(
+    "--prior-rate",
+    metavar="R",
+    default=None,
+    help="how often the bad one fails: 0.2 as a guess, or 7/35 as counted (then that is not checked again)",
+)
+@click.option("--release-list", metavar="A,B,C", default="", help="the releases between, oldest first")
+@click.option("--cause", metavar="CODE", default="", help="count only failures by this cause")
+@click.option(
+    "--most", type=click.IntRange(1, 100_000), default=400, show_default=True, metavar="N", help="runs at most"
+)
+@click.option("--ends/--no-ends", default=True, help="see first that the bad end fails and the good one does not")
+@click.option(
+    "--json", "output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), metavar="FILE", help="the answer, for programs (- for standard output)"
+)  # fmt: skip
+@click.pass_context
+def bisect(
+    ctx: click.Context,
+    good: str,
+    bad: str,
+    scenario: str,
+    options: tuple[str, ...],
+    sure: float,
+    prior_rate: str | None,
+    release_list: str,
+    cause: str,
+    most: int,
+    ends: bool,  # noqa: FBT001 - click's way
+    output: Path | None,
+) -> None:
+    """Find the release that brought a failure which only shows now and then.
+
+    SCENARIO is a pytest node id or a word of its name. Each run is a fresh one of it at one release (an upgrade: from the
+    release before to that one), chosen where it is expected to tell most; each moves the probability of every release. What
+    the environment breaks does not count. Releases: those of the app file between --good and --bad; where it only has these
+    two, all that their registry has between. Ctrl-C gives the answer so far.
+
+    Exit 0: found. 3: undecided. 2: unusable input.
+    """
+    from harness.config import load_app, load_settings
+    from harness.repro.bisecting import Hunt, Prior
+    from harness.repro.hunting import plan_lines, verdict_lines
+    from harness.repro.probing import Prober
+    from harness.repro.selecting import parse_options, pytest_arguments, settings_overrides
+
+    given = parse_options(options)
+    if given.rest:
+        raise UsageError("one scenario", seen=" ".join([scenario, *given.rest]), hint="quote an expression")
+    if given.sysext_release:
+        raise UsageError("--good and --bad", seen="--sysext-release", hint="leave it out: each run has its own release")
+    settings = load_settings(
+        Path(given.sysext_config) if given.sysext_config else None, overrides=settings_overrides(given)
+    )
+    if settings.app is None:
+        raise UsageError("an app file", seen="none given", hint="give --sysext-app FILE")
+    app = load_app(settings.app)
+    chain = _chain(app, good, bad, release_list)
+    prior = Prior.parse(prior_rate) if prior_rate is not None else Prior()
+    hunt = Hunt(chain.names, sure=sure, prior=prior, cause=cause, most=most, ends=ends)
+    if output is not None and str(output) != "-" and not output.absolute().parent.is_dir():
+        raise UsageError(f"a folder for {output}", seen="it is not there", hint="check --json")
+    plain = str(output) == "-"  # then standard output is the answer's alone
+    folder = _folder(settings)
+    words = list(options)
+    if not chain.listed:
+        words = [*_without_app(words), "--sysext-app", str(chain.write(app, folder / "bisect.toml"))]
+    simulated = settings.provider == "simulated"
+    base = pytest_arguments(scenario, words, root=Path.cwd(), simulated=simulated, keep="none")
+    for line in plan_lines(hunt, chain.origin, chain.before.version if chain.before is not None else ""):
+        click.echo(line, err=plain)
+
+    def ready(scenarios: list[str], header: list[str]) -> None:
+        for text in (*header, *(f"each run: {name}" for name in scenarios)):
+            click.echo(text, err=plain)
+
+    started = time.monotonic()
+    try:
+        with Prober(lambda release: [*base, f"--sysext-release={release}"], folder, ready=ready) as prober:
+            _hunt(hunt, prober, plain=plain)
+    except KeyboardInterrupt:
+        hunt.stopped = "interrupted"
+    except UsageError:
+        _remove_if_empty(folder)
+        raise
+    seconds = time.monotonic() - started
+    lines = [*_final_table(hunt), *verdict_lines(hunt, folder=folder, seconds=seconds, simulated=simulated)]
+    if hunt.answer is not None:
+        lines += _neighbours(hunt, app, chain, settings)
+    for line in lines:
+        click.echo(line, err=plain)
+    _finish(hunt, folder, settings, output, plain=plain, simulated=simulated, seconds=seconds)
+    ctx.exit(0 if hunt.answer is not None else 3)
+
+
+def _chain(app: AppFile, good: str, bad: str, release_list: str) -> Chain:
+    from harness.bundles.releases import registry_versions
+    from harness.repro.chains import make_chain
+    from harness.waiting import Deadline
+
+    named = [part.strip() for part in release_list.split(",") if part.strip()]
+    return make_chain(
+        app, good, bad, named=named, registry=lambda name: registry_versions(name, Deadline.after(REGISTRY_SECONDS))
+    )
+
+
+def _folder(settings: Settings) -> Path:
+    from harness.session.run import claim, new_run_folder
+
+    try:
+        return claim(new_run_folder(settings.artifacts.absolute()))
+    except SysextError as error:
+        raise UsageError(
+            f"a folder for the case files below {settings.artifacts}",
+            seen=error.seen,
+            hint="give --sysext-artifacts a place that can be written to",
+        ) from error
+
+
+def _without_app(words: list[str]) -> list[str]:
+    """The options but for `--sysext-app`, in either form."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word == "--sysext-app":
+            skip = True
+        elif not word.startswith("--sysext-app="):
+            kept.append(word)
+    return kept
+
+
+def _hunt(hunt: Hunt, prober: Prober, *, plain: bool) -> None:
+    """Run until it is over; a table that lives on a terminal, a line per run elsewhere."""
+    from harness.repro.hunting import run_line
+
+    with _live(hunt, plain=plain) as show:
+        while (release := hunt.next()) is not None:
+            show(release, "")
+            outcome = prober.run(release)
+            counts = hunt.take(release, outcome)
+            show("", run_line(hunt, release, outcome, counts=counts))
+
+
+@contextmanager
+def _live(hunt: Hunt, *, plain: bool) -> Iterator[Any]:
+    """Gives a function (release that runs now, line that stays)."""
+    from harness.events import SECRETS
+    from harness.repro.hunting import table
+
+    stream = sys.stderr if plain else sys.stdout
+    if not stream.isatty():
+
+        def say(_release: str, line: str) -> None:
+            if line:
+                click.echo(SECRETS.mask(line), err=plain)
+
+        yield say
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(file=stream, highlight=False)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def draw(release: str, line: str) -> None:
+            if line:
+                console.print(Text(SECRETS.mask(line)))
+            live.update(Text("\n".join(table(hunt, now=release))), refresh=True)
+
+        yield draw
+
+
+def _final_table(hunt: Hunt) -> list[str]:
+    from harness.repro.hunting import table
+
+    return table(hunt) if hunt.outcomes else []
+
+
+def _neighbours(hunt: Hunt, app: AppFile, chain: Chain, settings: Settings) -> list[str]:
+    """What the files of the release found show beside those of the one before. It only adds to the answer."""
+    from harness.bundles.preflight import judge
+    from harness.bundles.preflight.engine import Report
+    from harness.bundles.preflight.sources import from_app_file
+
+    try:
+        place = chain.names.index(str(hunt.answer))
+        own = app.model_copy(update={"releases": list(chain.releases)})
+        older, newer = (
+            from_app_file(own, name, cache=settings.cache_dir) for name in chain.names[place - 1 : place + 1]
+        )
+        report: Report = judge(newer, older)
+    except SysextError as error:
+        return [f"preflight of {hunt.answer} could not be made: {error}"]
+    lines = [f"preflight {report.headline()}"]
+    lines += [f"  {finding.severity} {finding.rule}: {finding.what}"[:300] for finding in report.findings[:8]]
+    return lines
+
+
+def _finish(
+    hunt: Hunt,
+    folder: Path,
+    settings: Settings,
+    output: Path | None,
+    *,
+    plain: bool,
+    simulated: bool,
+    seconds: float,
+) -> None:
+    from harness.events import SECRETS
+    from harness.history.recording import record_session
+
+    if said := record_session(folder, settings):
+        click.echo(said, err=plain)
+    data = {**hunt.as_dict(), "simulated": simulated, "seconds": round(seconds, 1), "folder": str(folder)}
+    text = json.dumps(SECRETS.mask_all(data), indent=1, ensure_ascii=False) + "\n"
+    for path in (folder / "bisect.json", output):
+        if path is None:
+            continue
+        if str(path) == "-":
+            click.echo(text, nl=False)
+            continue
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            partial.write_text(text, encoding="utf-8", errors="replace")
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            click.echo(f"sysext: the answer could not be written to {path}: {error}", err=True)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Nothing was run: what the workers said was told."""
+    import shutil
+
+    if {path.name for path in folder.iterdir()} <= {"workers", "live.log", "bisect.toml"}:
+        shutil.rmtree(folder, ignore_errors=True)
