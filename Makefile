@@ -13,13 +13,16 @@ SCENARIO_WORKERS := $(or $(SYSEXT_WORKERS),$(if $(filter simulated,$(SYSEXT_PROV
 TEST_WORKERS := $(or $(SYSEXT_WORKERS),2)
 SCENARIO_TIMEOUT ?= $(if $(filter simulated,$(SYSEXT_PROVIDER)),600,7200)
 
+UPGRADES ?= matrix
+UPGRADE_MACOS ?= $(if $(filter command line environment,$(origin SYSEXT_MACOS)),$(SYSEXT_MACOS),15,26)
+
 # How many workers is make's business, not a setting of the harness.
 unexport SYSEXT_WORKERS
 # Set in many containers: each of the many processes of a run would compile the harness anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup scenarios test check bench bench-screens bench-triage report clean
+.PHONY: help setup test-setup scenarios upgrades test check bench bench-screens bench-triage report clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
@@ -39,6 +42,11 @@ scenarios: setup ## run all scenarios (simulated Macs, or real ones where Tart i
 	$(PYTHON_BIN) -m pytest scenarios -n $(SCENARIO_WORKERS) --tb short --timeout $(SCENARIO_TIMEOUT) \
 	  --sysext-app $(SYSEXT_APP) --sysext-provider $(SYSEXT_PROVIDER) --sysext-macos $(SYSEXT_MACOS) \
 	  --alluredir $(ARTIFACTS)/allure --junit-xml $(ARTIFACTS)/junit.xml $(PYTEST_ARGS)
+
+upgrades: setup ## walk the whole upgrade matrix of the app file (docs/upgrades.md); UPGRADES='previous via any' for a part
+	$(PYTHON_BIN) -m pytest scenarios/test_upgrade_paths.py -n $(SCENARIO_WORKERS) --tb short --timeout $(SCENARIO_TIMEOUT) \
+	  --sysext-app $(SYSEXT_APP) --sysext-provider $(SYSEXT_PROVIDER) --sysext-macos $(UPGRADE_MACOS) \
+	  --sysext-upgrade '$(UPGRADES)' --junit-xml $(ARTIFACTS)/upgrades.xml $(PYTEST_ARGS)
 
 test: test-setup ## run the harness's own tests
 	$(PYTHON_BIN) -m pytest tests -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)

@@ -155,12 +155,24 @@ def variations_table() -> str:
     return "\n".join(lines)
 
 
+def upgrade_states_table() -> str:
+    """A Markdown table of what is expected of an upgrade in each state."""
+    from harness.upgrades.expectations import rows as states
+
+    lines = [
+        "| state before | the newer version, until somebody answers | what a person does | source |",
+        "|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in states())])
+
+
 MADE: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/settings.md", "settings"): lambda: settings_table("settings"),
     ("docs/settings.md", "app-file"): lambda: settings_table("app-file"),
     ("docs/faults.md", "faults"): faults_table,
     ("docs/variations.md", "variations"): variations_table,
     ("docs/causes.md", "causes"): causes_table,
+    ("docs/upgrades.md", "upgrade-states"): upgrade_states_table,
 }
 
 

@@ -69,7 +69,7 @@ STATES: dict[State, tuple[tuple[str, ...], Answer, str]] = {
     State.DISMISSED: (
         (WAITING,),
         Answer.APPROVE,
-        "as while waiting; whether macOS asks anew is told, not judged (a request that waits raises none: tapflow issue 808)",
+        "as while waiting; whether macOS asks anew is told, not judged (a request that waits raises none: tapflow pull request 808)",
     ),
     State.DISABLED: (
         (DISABLED, WAITING),
