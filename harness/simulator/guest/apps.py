@@ -78,6 +78,7 @@ class Apps:
     def __init__(self, guest: MacGuest, behaviours: list[Behaviour]) -> None:
         self._guest = guest
         self._behaviours = behaviours
+        self._running: dict[int, tuple[str, list[str], _Run]] = {}
 
     def behaviour(self, identifier: str) -> Behaviour:
         """The behaviour of that bundle."""
@@ -96,8 +97,39 @@ class Apps:
                 app = read_app(self._guest.disk, guest_path, assumed=signing)
         return app
 
-    async def run(self, path: str, arguments: list[str], process: GuestProcess, io: CommandIO | None) -> int:
-        """Run an app to its end; its exit code. `io` is None when it was started by `open`: what it prints is lost.
+    def snapshot(self) -> list[dict[str, Any]]:
+        """What runs, and where each of it is, as JSON values."""
+        return [
+            {"path": path, "arguments": arguments, "pid": pid, "user": run.user, "stage": run.stage}
+            for pid, (path, arguments, run) in self._running.items()
+            if self._guest.processes.get(pid) is not None
+        ]
+
+    def resume(self, apps: list[dict[str, Any]]) -> None:
+        """Have them go on where they were."""
+        for item in apps:
+            path, arguments = str(item["path"]), [str(word) for word in item["arguments"]]
+            try:
+                executable = self.read(path).executable
+            except (OSError, ValueError):
+                continue
+            self._guest.spawn(
+                self._guest.run_app(
+                    path,
+                    executable,
+                    arguments,
+                    None,
+                    user=str(item["user"]),
+                    pid=int(item["pid"]),
+                    stage=str(item["stage"]),
+                )
+            )
+
+    async def run(
+        self, path: str, arguments: list[str], process: GuestProcess, io: CommandIO | None, stage: str = ""
+    ) -> int:
+        """Run an app to its end; its exit code. `io` is None when it was started by `open`: what it prints is lost. `stage` is
+        where it was when the machine was suspended.
 
         Raises:
             FileNotFoundError, ValueError: It is no readable bundle.
@@ -108,7 +140,12 @@ class Apps:
             if io is not None:
                 await io.stderr(f"{text}\n".encode())
 
-        return await _Run(self._guest, app, self.behaviour(app.identifier), process, error).to_end(arguments)
+        run = _Run(self._guest, app, self.behaviour(app.identifier), process, error)
+        self._running[process.pid] = (path, arguments, run)
+        try:
+            return await run.to_end(arguments, stage)
+        finally:
+            self._running.pop(process.pid, None)
 
 
 class _Run:
@@ -122,6 +159,13 @@ class _Run:
         self._behaviour = behaviour
         self._process = process
         self._error = error
+        self.stage = ""
+        """How far it is: "asking", "configuring" or "staying"; "" before that."""
+
+    @property
+    def user(self) -> str:
+        """Whose process it is."""
+        return self._process.user
 
     def needs_approval(self) -> None:
         """Delegate: the user has to approve."""
@@ -145,7 +189,7 @@ class _Run:
         self._log(f"actionForReplacingExtension: {old} -> {new}")
         return bool(self._behaviour.activation.get("conflict", "replace") == "replace")
 
-    async def to_end(self, arguments: list[str]) -> int:
+    async def to_end(self, arguments: list[str], resumed: str = "") -> int:
         prefix = str(self._behaviour.launch.get("argument_prefix", ""))
         if prefix and not (arguments and arguments[-1].startswith(prefix)):
             await self._refuse(str(self._behaviour.launch.get("refusal", "This app cannot be started like this.")))
@@ -161,17 +205,23 @@ class _Run:
         try:
             if leave and leave in arguments:
                 return await self._guest.sysextd.deactivate(self._process, wanted)
-            result = await self._guest.sysextd.activate(self._process, self._app, wanted, self)
+            self.stage = "asking"
+            result = 0
+            if resumed in ("", "asking"):
+                ask = self._guest.sysextd.rejoin if resumed else self._guest.sysextd.activate
+                result = await ask(self._process, self._app, wanted, self)
         except AppLeft:
             return 0
         except SystemExtensionError as failure:
             self._log(f"Activation failed: {failure}", "Error")
             await self._error(f"Error: {failure}")
             return 1
-        self._log(f"request:didFinishWithResult: {result}")
+        if resumed in ("", "asking"):
+            self._log(f"request:didFinishWithResult: {result}")
+        self.stage = "configuring"
         if connections_broken(self._guest, wanted):
             return await self._cannot_connect(wanted)
-        if self._behaviour.configuration:
+        if self._behaviour.configuration and resumed != "staying":
             try:
                 await self._configure(extension)
             except ConfigurationError as failure:
@@ -210,6 +260,7 @@ class _Run:
         return 1
 
     async def _stay(self) -> int:
+        self.stage = "staying"
         await asyncio.Event().wait()
         return 0
 

@@ -54,9 +54,10 @@ class GuestClock:
             self._stopped = 0.0
             self.wake_time = time.time()
 
-    def go_back(self, uptime: float) -> None:
-        """Go on from a saved state: so many seconds since boot."""
+    def go_back(self, uptime: float, mach: int) -> None:
+        """Go on from a saved state, taken so many seconds (and ticks) after boot. Wall time is right at once (assumed)."""
         self._started = time.monotonic() - uptime
+        self._slept = uptime - mach / MACH_TICKS_PER_SECOND
         self.boot_time = self.now() - timedelta(seconds=uptime)
 
     def mach(self) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.simulator.guest import snapshots
 from harness.simulator.guest.accounts import Accounts
 from harness.simulator.guest.apps import Apps, load_behaviours
 from harness.simulator.guest.clock import GuestClock
@@ -22,6 +23,7 @@ from harness.simulator.guest.network_extension import Extensions, NetworkExtensi
 from harness.simulator.guest.processes import GuestProcess, ProcessTable
 from harness.simulator.guest.sessions import NOBODY, Sessions
 from harness.simulator.guest.sleeping import Sleep
+from harness.simulator.guest.snapshots import LOG_STORE
 from harness.simulator.guest.sysextd import PATH as SYSEXTD
 from harness.simulator.guest.sysextd import Sysextd
 from harness.simulator.guest.unified_log import UnifiedLog
@@ -47,7 +49,6 @@ UID = 501
 BIN_FOLDERS = ("/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/libexec/", "/usr/local/bin/")
 STATE = "/private/var/db/.simulated-state.json"
 INSTALL_LOG = "/private/var/log/install.log"
-LOG_STORE = "/private/var/db/diagnostics/Persist/simulated-persist.ndjson"
 BOOT_CHATTER = 40
 """Lines of other daemons while the system comes up."""
 CHATTER_SECONDS = 0.8
@@ -131,6 +132,7 @@ class MacGuest:
         self.apps = Apps(self, load_behaviours(settings.behaviours_folder))
         self.state: dict[str, str] = {}
         self.mounts: dict[str, str] = {}
+        self.settings_url = ""
         self._commands = commands
         self._tasks: set[asyncio.Task[Any]] = set()
         self._power_task: asyncio.Task[None] | None = None
@@ -156,7 +158,7 @@ class MacGuest:
         await self.delay("boot", self.settings.boot_seconds)
         if self.fault("env-hung-boot"):
             await asyncio.Event().wait()
-        self._start_daemons()
+        self.start_daemons()
         await self.power.network(up=True)
         self.display.set_stage(Stage.LOGIN)
         await self.delay("login", self.settings.login_seconds)
@@ -168,24 +170,15 @@ class MacGuest:
     def snapshot(self) -> dict[str, Any]:
         """What a suspended machine must remember, as JSON values; `resume` goes on from it."""
         with contextlib.suppress(OSError):
-            self.log.save(self.disk.path(LOG_STORE))
-        return {"boot_uuid": self.clock.boot_uuid, "console_user": self.console_user}
+            self.log.save(self.disk.path(LOG_STORE), everything=True)
+        return snapshots.take(self)
 
     async def resume(self, state: dict[str, Any]) -> None:
-        """Go on after a suspend, in a new host process: no boot delay, the same boot session, the user still logged in.
-        Processes are new ones: what an app was waiting for is lost (a real Mac would keep it).
-        """
+        """Go on after a suspend, in a new host process: no boot delay, the same boot session, the same processes."""
         self._load_state()
         self.accounts.load()
         self.sleep.booted()
-        self.log.load(self.disk.path(LOG_STORE))
-        self.clock.booted()
-        self.clock.boot_uuid = str(state.get("boot_uuid") or self.clock.boot_uuid)
-        self._start_daemons()
-        await self.power.network(up=True)
-        user = str(state.get("console_user") or NOBODY)
-        if user != NOBODY:
-            self._log_in(user)
+        await snapshots.restore(self, state)
 
     def request_stop(self) -> None:
         """The power button was pressed: an orderly shutdown begins."""
@@ -251,18 +244,21 @@ class MacGuest:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
 
-    def _start_daemons(self) -> None:
+    def start_daemons(self, *, resumed: bool = False) -> None:
+        """Processes of the system, at boot; or the same ones again, after a suspend."""
         kernel = self.processes.spawn("kernel", "/System/Library/Kernels/kernel.release.vmapple", pid=0)
         self.processes.spawn("launchd", "/sbin/launchd", pid=1, parent=0)
-        self.log.emit(kernel, f"=== system boot: {self.clock.boot_uuid}", level="Default")
+        if not resumed:
+            self.log.emit(kernel, f"=== system boot: {self.clock.boot_uuid}", level="Default")
         for name, path in _DAEMONS.items():
             self.launchd.register(Job(label=f"com.apple.{name}", program=path, endpoints=(f"com.apple.{name}.xpc",)))
         self.network.load()
         sysextd = Job("com.apple.sysextd", SYSEXTD, endpoints=("com.apple.sysextd",), on_start=self._sysextd_started)
         self.launchd.register(sysextd)
-        self.sysextd.boot()
+        if not resumed:
+            self.sysextd.boot()
         self.launchd.register(Job("com.openssh.sshd", "/usr/sbin/sshd", endpoints=None, keep_alive=False), start=False)
-        for _ in range(BOOT_CHATTER):
+        for _ in range(0 if resumed else BOOT_CHATTER):
             self._chat()
         self.spawn(self._chatter())
 
@@ -335,6 +331,7 @@ class MacGuest:
     def open_settings(self, url: str) -> None:
         """System Settings is opened (at a URL, or at its front page): a window on the display, a process in the table."""
         self.settings_started()
+        self.settings_url = url
         self.display.open_settings(url)
 
     @property
@@ -513,19 +510,29 @@ class MacGuest:
         await io.stderr(f"zsh: exec format error: {word}\n".encode())
         return 126
 
-    async def run_app(self, app: str, executable: str, arguments: list[str], io: CommandIO | None, *, user: str) -> int:
-        """Run an app's main executable to its end, as a process of its own."""
+    async def run_app(
+        self,
+        app: str,
+        executable: str,
+        arguments: list[str],
+        io: CommandIO | None,
+        *,
+        user: str,
+        pid: int | None = None,
+        stage: str = "",
+    ) -> int:
+        """Run an app's main executable to its end, as a process of its own. `pid` and `stage`: it goes on after a suspend."""
 
-        async def run(_guest: MacGuest, _io: CommandIO | None, _argv: list[str]) -> int:
+        async def run() -> int:
             try:
-                return await self.apps.run(app, arguments, process, io)
+                return await self.apps.run(app, arguments, process, io, stage)
             except (OSError, ValueError) as error:
                 if io is not None:
                     await io.stderr(f"{executable}: {error}\n".encode())
                 return 1
 
-        process = self.processes.spawn(executable.rsplit("/", 1)[-1], executable, user, tuple(arguments))
-        return await self._supervised(process, run(self, io, []))
+        process = self.processes.spawn(executable.rsplit("/", 1)[-1], executable, user, tuple(arguments), pid=pid)
+        return await self._supervised(process, run())
 
     async def _in_process(
         self,

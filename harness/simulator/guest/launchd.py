@@ -6,7 +6,7 @@ import asyncio
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.simulator.guest.processes import GuestProcess
 
@@ -55,6 +55,8 @@ class Launchd:
     def __init__(self, guest: MacGuest) -> None:
         self._guest = guest
         self.jobs: dict[str, Job] = {}
+        self.revive: dict[str, dict[str, Any]] = {}
+        """While a suspended machine goes on: what its jobs were."""
 
     def get(self, domain: str, label: str) -> Job | None:
         """The job of that label in that domain."""
@@ -87,6 +89,10 @@ class Launchd:
         """Start its process now, unless it has one."""
         if job.process is not None or job.label not in self.jobs:
             return
+        was = self.revive.pop(job.label, None)
+        if was is not None:
+            self._revive(job, was)
+            return
         job.runs += 1
         if job.spawn_refused:
             job.last_exit_code = "(never exited)" if job.runs == 1 else job.last_exit_code
@@ -99,6 +105,17 @@ class Launchd:
         process.on_end = lambda signal: self.ended(job, signal=signal)
         job.process = process
         job.state = "running"
+        if job.on_start is not None:
+            job.on_start(process)
+
+    def _revive(self, job: Job, was: dict[str, Any]) -> None:
+        """Its process is there again, as it was."""
+        job.runs, job.last_exit_code, job.last_exit_reason = int(was["runs"]), str(was["exit"]), str(was["reason"])
+        job.last_signal, job.keep_alive = int(was["signal"]), bool(was["keep_alive"])
+        name = job.program.rsplit("/", 1)[-1]
+        process = self._guest.processes.spawn(name, job.program, job.user, job.arguments, pid=int(was["pid"]))
+        process.on_end = lambda signal: self.ended(job, signal=signal)
+        job.process, job.state = process, "running"
         if job.on_start is not None:
             job.on_start(process)
 

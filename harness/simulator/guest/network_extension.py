@@ -66,6 +66,14 @@ class NetworkExtension:
         except Exception:  # noqa: BLE001 - absent or damaged: no configurations, as on a fresh Mac
             self.configurations = []
 
+    def resume(self, statuses: dict[str, str]) -> None:
+        """The sessions as they were when the machine was suspended, by service ID."""
+        for configuration in self.configurations:
+            was = statuses.get(configuration.service_id, DISCONNECTED)
+            configuration.status = was
+            if was == CONNECTING:
+                self._guest.spawn(self._connect(configuration, _session(configuration)))
+
     def find(self, name: str) -> Configuration | None:
         """By name or by service ID."""
         return next((item for item in self.configurations if name in (item.name, item.service_id)), None)
@@ -317,10 +325,8 @@ class Extensions:
 
     def _started(self, entry: Entry, process: GuestProcess) -> None:
         guest = self._guest
-        guest.log.emit(
-            process, f"[0x{0x600000268000 + (process.pid << 4):x}] activating connection: mach=true listener=true peer=false name=com.apple.networkextension.provider.matching",
-            subsystem="com.apple.xpc", category="connection", sender="/usr/lib/system/libxpc.dylib",
-        )  # fmt: skip
+        if not guest.launchd.revive:  # it is new, not there again
+            self._says_hello(process)
         was = process.on_end
 
         def ended(signal: int) -> None:
@@ -338,6 +344,12 @@ class Extensions:
             seconds = float(fault.parameters.get("every", "0.4"))
             limit = int(fault.parameters.get("count", "8"))
             guest.spawn(self._crash(entry, process, seconds, limit))
+
+    def _says_hello(self, process: GuestProcess) -> None:
+        self._guest.log.emit(
+            process, f"[0x{0x600000268000 + (process.pid << 4):x}] activating connection: mach=true listener=true peer=false name=com.apple.networkextension.provider.matching",
+            subsystem="com.apple.xpc", category="connection", sender="/usr/lib/system/libxpc.dylib",
+        )  # fmt: skip
 
     def _unsure_of_groups(self, entry: Entry) -> None:
         """Trustd's complaint about an app group, over and over; nothing follows from it."""

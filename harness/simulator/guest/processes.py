@@ -48,7 +48,7 @@ class ProcessTable:
     def __init__(self, seed: str = "") -> None:
         self._random = random.Random(seed)  # noqa: S311 - pids, not secrets
         self._processes: dict[int, GuestProcess] = {}
-        self._next = 80
+        self.next_pid = 80
 
     def __iter__(self) -> Iterator[GuestProcess]:
         return iter(sorted(self._processes.values(), key=lambda process: process.pid))
@@ -69,10 +69,10 @@ class ProcessTable:
     ) -> GuestProcess:
         """Add a process; `pid` only for launchd and the kernel, which have fixed ones."""
         if pid is None:
-            self._next += self._random.choice((1, 1, 1, 2, 3))
-            while self._next in self._processes or self._next > 99998:
-                self._next = 100 if self._next > 99998 else self._next + 1
-            pid = self._next
+            self.next_pid += self._random.choice((1, 1, 1, 2, 3))
+            while self.next_pid in self._processes or self.next_pid > 99998:
+                self.next_pid = 100 if self.next_pid > 99998 else self.next_pid + 1
+            pid = self.next_pid
         process = GuestProcess(pid, name, path, user, arguments, task, parent=parent)
         self._processes[pid] = process
         return process
@@ -111,4 +111,4 @@ class ProcessTable:
             if process.task is not None:
                 process.task.cancel()
         self._processes.clear()
-        self._next = 80
+        self.next_pid = 80

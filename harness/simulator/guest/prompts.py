@@ -29,6 +29,14 @@ class Prompts:
         """Nothing is up any more."""
         self._shown.clear()
 
+    def shown(self) -> list[str]:
+        """The unique ids of the entries whose dialogs are up."""
+        return list(self._shown)
+
+    def show_again(self, entry: Entry) -> None:
+        """Its dialog was up when the machine was suspended."""
+        self._put(entry)
+
     def ask(self, entry: Entry) -> None:
         """Have the dialog shown, after the prompt delay, by UserNotificationCenter; faults lose it on the way.
 
@@ -60,8 +68,12 @@ class Prompts:
         guest.log.emit(
             agent, "Ordering alert window front", subsystem="com.apple.UserNotificationCenter", category="default"
         )
-        if invisible:
-            return
+        if not invisible:
+            self._put(entry)
+
+    def _put(self, entry: Entry) -> None:
+        guest = self._guest
+        agent = guest.agent("UserNotificationCenter")
 
         def pressed(text: str) -> None:
             self._shown.pop(entry.unique_id, None)

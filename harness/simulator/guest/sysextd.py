@@ -96,6 +96,35 @@ class Sysextd:
                 self._launch(entry)
         self._save()
 
+    def resume(self, boot_uuid: str) -> None:
+        """The machine goes on from a saved state: the daemon is where it was. What was being staged is given up (assumed: a real
+        one would go on).
+        """
+        self._booted_in = boot_uuid
+        for entry in self.database:
+            if entry.state == ENABLING:
+                self._run(self._enable(entry))
+            elif entry.state in ("realizing", "staging", "validating", "validating_by_category"):
+                self.database.remove(entry)
+
+    async def rejoin(self, client: GuestProcess, app: InstalledApp, identifier: str, delegate: Delegate) -> int:
+        """An app goes on waiting for the request it made before the machine was suspended.
+
+        Raises:
+            SystemExtensionError: It failed.
+        """
+        entry = next((entry for entry in self.database.live(identifier) if entry.state != ENABLED), None)
+        if entry is None:
+            return await self.activate(client, app, identifier, delegate)
+        request = Request(client, app, identifier, delegate, asyncio.get_running_loop().create_future())
+        self._requests.append(request)
+        entry.waiters.append(request)
+        try:
+            return await request.answer
+        finally:
+            with contextlib.suppress(ValueError):
+                self._requests.remove(request)
+
     def went_down(self) -> None:
         """The machine is going down: nobody is answered any more."""
         for task in list(self._tasks):

@@ -239,17 +239,23 @@ class UnifiedLog:
         self._boots.append((self.clock.boot_time, self.clock.boot_uuid))
         del self._boots[:-8]
 
-    def save(self, path: Path) -> None:
-        """Write the persist class to the guest's disk, as a shutdown does."""
+    def save(self, path: Path, *, everything: bool = False) -> None:
+        """Write the persist class to the guest's disk, as a shutdown does; or everything, for a machine that is suspended."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [record for record in self._records if _persists(record)][-PERSISTED:]
+        kept = [record for record in self._records if everything or _persists(record)]
+        kept = kept if everything else kept[-PERSISTED:]
         path.write_text("".join(json_line(record.as_json()) + "\n" for record in kept), encoding="utf-8")
 
-    def load(self, path: Path) -> None:
+    def go_on(self, path: Path) -> None:
+        """Read back what `save` wrote of everything: the boot goes on."""
+        self.load(path, most=None)
+        self._boots.append((self.clock.boot_time, self.clock.boot_uuid))
+
+    def load(self, path: Path, *, most: int | None = PERSISTED) -> None:
         """Read back what `save` wrote; a damaged line is left out."""
         if not path.is_file():
             return
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[-PERSISTED:]:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[-(most or 0) :]:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 self._records.append(record_from_json(json.loads(line)))
 
