@@ -180,14 +180,16 @@ def run(faults: Sequence[str], folder: Path) -> Run:
     scenario = next((one.scenario for one in expected if one.scenario != FIRST), FIRST)
     artifacts, home = folder / name / "artifacts", folder / name / "tart"
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("SYSEXT_", "PYTEST_", "GITHUB_"))}
+    diaries = folder / name / "diaries"
+    diaries.mkdir(parents=True)
     environ |= {**QUICK, "SYSEXT_SIMULATED__HOME": str(home), "SYSEXT_ARTIFACTS": str(artifacts)}
+    environ |= {"SYSEXT_SIM_JOURNAL_FOLDER": str(diaries)}
     for one in expected:
         environ |= one.environment
     command = [sys.executable, "-m", "pytest", str(ROOT / "scenarios" / scenario), "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]  # fmt: skip
     command += ["--timeout", "280", "--sysext-app", str(APP), "--sysext-provider", "simulated", "--sysext-macos", "15", "--sysext-quiet"]  # fmt: skip
     for one in expected:
         command += ["--sysext-fault", one.given or one.code]
-    (folder / name).mkdir(parents=True)
     with (folder / name / "output.txt").open("wb") as output:
         subprocess.run(
             command, env=environ, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, timeout=600, check=False
@@ -200,14 +202,14 @@ def run(faults: Sequence[str], folder: Path) -> Run:
     causes = tuple(cause["code"] for cause in why.get("causes", ())) if why.get("verdict") == "failure" else ()
     told = " ".join(str(note) for note in result.get("notes", ()))
     seconds = time.monotonic() - started
-    acted = frozenset(_acted(home)) | frozenset(_acted(artifacts))
+    acted = frozenset(_acted(diaries))
     return Run(tuple(faults), result["verdict"], causes, told, acted, str(why.get("headline", "")), seconds)
 
 
 def _acted(root: Path) -> set[str]:
     """The faults that the simulator's diaries below a folder tell of."""
     found: set[str] = set()
-    for path in root.rglob("simulator.jsonl"):
+    for path in root.glob("*.jsonl"):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with_code = json.loads(line) if '"fault"' in line else {}
             found |= {str(with_code["code"])} if with_code.get("what") == "fault" else set()
