@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from harness.reports.signoff.config import SignOffFile
-from harness.reports.signoff.evidence import Build, Checked, Evidence, Run
+from harness.reports.signoff.evidence import Build, Checked, Evidence, Found, Run
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 BUILDS = (
@@ -64,7 +64,7 @@ def evidence(*, config: SignOffFile, runs: tuple[Run, ...] = (), **more: object)
 def whole() -> Evidence:
     """One of everything, with texts that must be escaped."""
     demands = config(
-        {**ITEM, "title": "First activation <b>on every</b> macOS", "macos": ["15", "26"]},
+        {**ITEM, "title": "First activation <b>on every</b> macOS", "macos": ["15", "26"], "maximum_rate": 0.2},
         {"id": "upgrade", "scenarios": ["upgrade path"], "macos": ["15"], "per": "macos", "maximum_rate": 0.2},
         {"id": "reboot", "scenarios": ["reboot while waiting"], "macos": ["15"]},
         name="Example | 1.2 & later",
@@ -83,11 +83,11 @@ def whole() -> Evidence:
     )  # fmt: skip
     path = "upgrade path [1.1->1.2-pkg-running]"
     many = (
-        *runs(60),
-        *runs(12, first=100, macos="26", case="first-activation-macos26"),
+        *runs(14),
+        *runs(5, first=100, macos="26", case="first-activation-macos26"),
         run(112, macos="26", verdict="product-failure", cause="xpc-endpoints-missing", case="first-activation-macos26"),
-        *runs(15, first=200, scenario=path, case="upgrade-path"),
-        *runs(10, first=300, cdhash="b0" * 20),
+        *runs(14, first=200, scenario=path, case="upgrade-path"),
+        *runs(3, first=300, cdhash="b0" * 20),
         run(400, verdict="environment-failure"),
         run(401, lane="sip-off"),
         run(402, faults="xpc-endpoints-missing-after-upgrade"),
@@ -97,14 +97,11 @@ def whole() -> Evidence:
         previous="1.1",
         rules=("version-raised", "both-versions-raised"),
         findings=(
-            {
-                "rule": "both-versions-raised",
-                "severity": "warning",
-                "where": "Contents/Info.plist",
-                "what": "1.2 (34) <again>",
-            },
+            Found(
+                rule="both-versions-raised", severity="warning", where="Contents/Info.plist", what="1.2 (34) <again>"
+            ),
+            Found(rule="version-raised", severity="error", where="", what="34", reason="a test build"),
         ),
-        off=({"rule": "version-raised", "what": "34", "reason": "a test build"},),
     )
     return evidence(config=demands, runs=many, simulated=(("first activation", "15", 34),), checked=(checked,))
 

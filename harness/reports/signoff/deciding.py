@@ -239,7 +239,7 @@ def _part_says(status: Status, count: int, failures: int, planned: int, missing:
 
 def _runs_say(status: Status, parts: Sequence[Part], absent: Sequence[str], missing: int) -> str:
     runs, failures = sum(part.runs for part in parts), sum(part.failures for part in parts)
-    told = f"{failures} of {_number(runs, 'run')} failed"
+    told = f"{failures} of {_number(runs, 'run')} failed" if runs else "no run that counts"
     if status == "met":
         return told
     bad = [part for part in parts if part.status not in ("met",)]
@@ -278,11 +278,11 @@ def _preflight(item: PreflightItem, evidence: Evidence) -> Decided:
     for one in checked:
         at = f" (upgrade from {one.previous})" if one.previous else ""
         for finding in one.findings:
-            if finding["rule"] not in rules:
-                continue
-            text = f"{finding['severity']} {finding['rule']}{at}: {finding['where']}: {finding['what']}"
-            (stops if finding["severity"] in wanted else told).append(text)
-        off += [f"switched off: {one_off['rule']}{at}: {one_off['reason']}" for one_off in one.off]
+            text = f"{finding.severity} {finding.rule}{at}: {finding.where or 'the app'}: {finding.what}"
+            if finding.reason:
+                off.append(f"switched off ({finding.reason}): {text}")
+            else:
+                (stops if finding.severity in wanted else told).append(text)
     froms = [one.previous for one in checked if one.previous]
     status: Status = "not met" if stops else "met" if checked else "not enough data"
     says = f"{_number(len(stops), 'finding')}" if stops else "nothing that stops it" if checked else "not judged"

@@ -21,7 +21,7 @@ from harness import __version__
 from harness.errors import UsageError
 from harness.reports.signoff.config import from_dict
 from harness.reports.signoff.deciding import TERMS, Decided, Decision, decide
-from harness.reports.signoff.evidence import Build, Checked, Evidence, Run, digest
+from harness.reports.signoff.evidence import Build, Checked, Evidence, Run, digest, listed
 
 SCHEMA: Final = 1
 KIND: Final = "sysext-signoff"
@@ -73,7 +73,7 @@ def item_dict(item: Decided) -> dict[str, Any]:
     """For JSON; the keys are stable."""
     data = asdict(item)
     data["excluded"] = [{"reason": reason, "runs": runs} for reason, runs in item.excluded]
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+    return {key: listed(value) for key, value in data.items()}
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -200,11 +200,14 @@ def evidence_of(data: object, *, origin: str) -> Evidence:
     if not isinstance(data, dict):
         raise _damaged(origin, "there is no evidence in it")
     try:
+        builds = _typed(data["builds"], tuple[Build, ...])
+        if [build.part for build in builds] != ["app", "extension"]:
+            raise _damaged(origin, "the builds are not those of an app and its extension")
         return Evidence(
             **{key: _typed(data[key], str) for key in ("app", "bundle_id", "release", "as_of")},
             rehearsal=_typed(data["rehearsal"], bool),
             config=from_dict(data["config"], origin=origin),
-            builds=_typed(data["builds"], tuple[Build, ...]),
+            builds=builds,
             runs=_typed(data["runs"], tuple[Run, ...]),
             simulated=_typed(data["simulated"], tuple[tuple[str, str, int], ...]),
             checked=_typed(data["checked"], tuple[Checked, ...]),

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from harness.bundles.app import AppBundle
 from harness.bundles.executables import Executable
@@ -78,11 +78,26 @@ class Run:
 class Build:
     """What identifies one part of the release: cdhash and LC_UUID per architecture, in lower case."""
 
-    part: str
+    part: Literal["app", "extension"]
     identifier: str
     version: str
     cdhashes: dict[str, str]
     uuids: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Something that is not as a rule of the preflight wants it.
+
+    Attributes:
+        reason: Why the settings switch the rule off; "" where they do not.
+    """
+
+    rule: str
+    severity: Literal["error", "warning", "note"]
+    where: str
+    what: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,15 +107,13 @@ class Checked:
     Attributes:
         previous: The release it was judged as an upgrade from; "" for none.
         rules: Those that were judged.
-        findings: `rule`, `severity`, `where`, `what`.
-        off: Findings of rules that the settings switch off: `rule`, `what`, `reason`.
+        findings: Of these, those of rules that are switched off included.
     """
 
     item: str
     previous: str
     rules: tuple[str, ...] = ()
-    findings: tuple[dict[str, str], ...] = ()
-    off: tuple[dict[str, str], ...] = ()
+    findings: tuple[Found, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +155,15 @@ class Evidence:
             "builds": [asdict(one) for one in self.builds],
             "runs": [asdict(one) for one in self.runs],
             "simulated": [list(one) for one in self.simulated],
-            "checked": [
-                {**asdict(one), "rules": list(one.rules), "findings": list(one.findings), "off": list(one.off)}
-                for one in self.checked
-            ],
+            "checked": [listed(asdict(one)) for one in self.checked],
         }
+
+
+def listed(value: Any) -> Any:
+    """As JSON has it: lists for tuples, however deep."""
+    if isinstance(value, dict):
+        return {key: listed(item) for key, item in value.items()}
+    return [listed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def moment(text: str) -> datetime:
@@ -178,7 +195,7 @@ def builds_of(bundle: AppBundle, extension_id: str) -> tuple[Build, ...]:
     )
 
 
-def _build(part: str, identifier: str, version: str, executable: Executable) -> Build:
+def _build(part: Literal["app", "extension"], identifier: str, version: str, executable: Executable) -> Build:
     return Build(
         part=part,
         identifier=identifier,

@@ -15,7 +15,7 @@ from harness.config import AppFile, Settings
 from harness.errors import UsageError, Verdict
 from harness.history.store import History, Selection
 from harness.reports.signoff.config import PreflightItem, SignOffFile, fits
-from harness.reports.signoff.evidence import Checked, Evidence, builds_of, runs_of
+from harness.reports.signoff.evidence import Checked, Evidence, Found, builds_of, runs_of
 
 MOST_ROWS = 200_000
 """Runs of one release that are looked at."""
@@ -117,11 +117,9 @@ def _checked(
             item=item.id,
             previous=previous,
             rules=tuple(judged),
-            findings=tuple(_told(finding) for finding in report.findings if finding.rule.id in judged),
-            off=tuple(
-                {"rule": one.finding.rule.id, "what": one.finding.what, "reason": one.reason}
-                for one in report.off
-                if one.finding.rule.id in judged
+            findings=(
+                *(_found(finding) for finding in report.findings if finding.rule.id in judged),
+                *(_found(one.finding, one.reason) for one in report.off if one.finding.rule.id in judged),
             ),
         )
 
@@ -147,5 +145,5 @@ def _release(app: AppFile, version: str, bundle: AppBundle) -> Release:
     return Release(version, inspected(bundle.path), bundle.path, oddities_of(bundle.path), str(app.path))
 
 
-def _told(finding: Finding) -> dict[str, str]:
-    return {"rule": finding.rule.id, "severity": finding.severity, "where": finding.where, "what": finding.what}
+def _found(finding: Finding, reason: str = "") -> Found:
+    return Found(rule=finding.rule.id, severity=finding.severity, where=finding.where, what=finding.what, reason=reason)

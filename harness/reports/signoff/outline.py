@@ -103,7 +103,7 @@ def outline(signed: SignOff) -> Iterator[Block]:
     yield from _runs(decision.counted, evidence.config.case_link)
     yield Heading(2, "Digest")
     yield _paragraph(
-        f"SHA-256 over the evidence (runs, builds, findings and signoff.toml; `sysext signoff --verify` recomputes it from the "
+        f"SHA-256 over the evidence (runs, builds, findings and signoff.toml; sysext signoff --verify recomputes it from the "
         f"JSON): {signed.digest}"
     )
 
@@ -113,7 +113,7 @@ def _item(item: Decided, link: str) -> Iterator[Block]:
     yield Paragraph((Cell(item.status, tone=TONES[item.status]), Cell(f": {item.says}")))
     yield _paragraph(f"Demanded: {item.demands}.")
     if item.waiver:
-        held = f"Waived (it is {item.instead}). " if item.status == "waived" else "Waiver "
+        held = f"Waived (otherwise: {item.instead}). " if item.status == "waived" else "Waiver "
         yield _paragraph(f"{held}{item.waiver}", "waived" if item.status == "waived" else "warning")
     for warning in item.warnings:
         yield _paragraph(f"Look at this: {warning}", "warning")
