@@ -15,6 +15,7 @@ from typing import Literal
 from harness import events
 from harness.approval.channels import Channel, VncChannel
 from harness.approval.observer import Observer
+from harness.approval.parking import Parking
 from harness.approval.passwords import PasswordTyper
 from harness.approval.past import NAMED
 from harness.approval.pressing import TRIES, Presser
@@ -110,6 +111,7 @@ class Approver:
             quit_settings=quit_settings,
             ours=self._is_ours,
         )
+        self.parking = Parking(screen, needles)
         self._prompt: Sighting | None = None
 
     # --- looking
@@ -135,11 +137,17 @@ class Approver:
             frame = self.screen.frame(deadline)
             thorough = thorough or self.screen.marked is None
             full_look = time.monotonic() + min(5.0, deadline.remaining / 2) if thorough else float("inf")
+            self.parking.end(None, known=False)  # a wait before this one may have been broken off
+            expected = thorough  # where none is expected, no click is prepared
             while True:
                 frame, seen = self.observer.watch(frame, deadline, kinds=kinds)
                 foreign, seen = seen, self._ours(seen)
                 if seen is not None:
                     break
+                self.parking.look(frame)
+                if expected:
+                    expected = False
+                    self.parking.begin(frame, kinds)
                 if foreign is not None and self.presser.move_aside(foreign, deadline):  # ours may lie under it
                     frame = self.screen.settle(deadline.sub(1.0), quiet=CALM)
                     continue
@@ -158,6 +166,7 @@ class Approver:
                         break
                 frame = self.screen.wait_for_change(frame, deadline.sub(1.0)) or frame
             self._prompt = seen
+            self.parking.end(seen, known=self.observer.knew(seen))
             step.note(window=seen.window if seen else None)
             self.observer.keep(frame, seen.window if seen is not None else "no-prompt")
             return seen

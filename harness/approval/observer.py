@@ -157,6 +157,10 @@ class Observer:
         self.foreign = None
         return self._recognise(frame, frame.box, "full-frame", ignore)
 
+    def knew(self, seen: Sighting | None) -> bool:
+        """Whether a sighting was known by its pixels, not read."""
+        return any(sighting is seen for sighting, _ in self._known)
+
     def newest(self, deadline: Deadline) -> Frame:
         """The newest frame."""
         return self.screen.frame(deadline)

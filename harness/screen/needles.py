@@ -74,6 +74,14 @@ class Found:
     settled: bool = False
 
 
+class Spot(NamedTuple):
+    """Where a known window was the last time, and the middle of the button that was the one to click."""
+
+    window: str
+    place: Box
+    at: tuple[int, int]
+
+
 @dataclass(frozen=True)
 class _Needle:
     """A needle ready to be matched."""
@@ -163,6 +171,18 @@ class Needles:
                     events.event("needle-budget", seconds=_BUDGET, needles=len(self._all()))
                     return None
         return None
+
+    def spots(self, display: tuple[int, int], kinds: Collection[str] | None = None) -> list[Spot]:
+        """Where windows of these classes (any by default) were on a screen of this size; the one used last comes first."""
+        found: list[Spot] = []
+        for needle in self._all().values():
+            stored = needle.stored
+            if stored.display != display or (kinds is not None and stored.window not in kinds):
+                continue
+            place = Box(*stored.place)
+            button = _moved(Box(*stored.buttons[stored.advice].box), place.x0, place.y0)
+            found.append(Spot(stored.window, place, button.centre))
+        return found
 
     def still(self, found: Found, frame: Frame) -> bool:
         """Whether the needle is at the same place in a later frame."""

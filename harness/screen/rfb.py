@@ -155,20 +155,39 @@ class VncScreen:
 
     # --- acting
 
+    def park(self, x: int, y: int) -> None:
+        """Put the pointer there and press nothing: a click there then waits only for what is left of its first pause.
+
+        Raises:
+            ScreenError: Not connected.
+        """
+        self._move(x, y, 0)
+
+    def leave(self) -> None:
+        """Take the pointer to the right edge, where it is in nobody's way.
+
+        Raises:
+            ScreenError: Not connected.
+        """
+        width, height = self._size()
+        self._move(width - 2, height // 2, 0)
+
     def click(self, x: int, y: int) -> None:
-        """Move, press, release the left button, each `CLICK` apart; then the pointer leaves for the right edge.
+        """Move, press, release the left button, each `CLICK` apart; then the pointer leaves for the right edge. One that rests
+        there already is not moved, and is pressed as soon as it has rested for `CLICK`.
 
         Raises:
             ScreenError: Not connected.
         """
         with events.step("click", x=x, y=y):
-            self._move(x, y, 0)
-            sleep(CLICK)
+            if not self._rests_at(x, y):
+                self._move(x, y, 0)
+            while (rested := time.monotonic() - self._reader.moved) < CLICK:
+                sleep(CLICK - rested)
             self._move(x, y, 1)
             sleep(CLICK)
             self._move(x, y, 0)
-            width, height = self._size()
-            self._move(width - 2, height // 2, 0)
+            self.leave()
 
     def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
         """Press at one pixel, move to another in a few steps, release there; then the pointer leaves for the right edge.
@@ -186,8 +205,7 @@ class VncScreen:
                 self._move(x, y, 1)
                 sleep(CLICK / 2)
             self._move(*end, 0)
-            width, height = self._size()
-            self._move(width - 2, height // 2, 0)
+            self.leave()
 
     def scroll(self, x: int, y: int, lines: int) -> None:
         """Turn the wheel `lines` notches over a pixel; positive is down."""
@@ -262,10 +280,18 @@ class VncScreen:
         return self._front.size or (2, 2)
 
     def _move(self, x: int, y: int, buttons: int) -> None:
+        x, y = self._within(x, y)
+        connection = self._connected()
+        self._send(pointer_event(x, y, buttons), connection)
+        self._reader.pointed(connection, (x, y, buttons), time.monotonic())
+
+    def _rests_at(self, x: int, y: int) -> bool:
+        """Whether the pointer was put there, through the connection that stands: a server begun anew knows nothing of it."""
+        return self._reader.rests_at(self._connected(), self._within(x, y))
+
+    def _within(self, x: int, y: int) -> tuple[int, int]:
         width, height = self._size()
-        x, y = min(max(0, x), width - 1), min(max(0, y), height - 1)
-        self._send(pointer_event(x, y, buttons))
-        self._reader.pointer = (x, y, buttons)
+        return min(max(0, x), width - 1), min(max(0, y), height - 1)
 
     def _tap(self, symbol: int) -> None:
         self._key(symbol, down=True)
@@ -276,9 +302,9 @@ class VncScreen:
     def _key(self, symbol: int, *, down: bool) -> None:
         self._send(key_event(symbol, down=down))
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, message: bytes, connection: Connection | None = None) -> None:
         self._reader.watch()
-        self._reader.send(self._connected(), message)
+        self._reader.send(connection or self._connected(), message)
 
     def _connected(self) -> Connection:
         front, reader = self._front, self._reader

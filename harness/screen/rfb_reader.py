@@ -72,6 +72,9 @@ class Reader:
         self.doing = "connecting"
         self.pointer = (0, 0, 0)
         """Where it was put last, and the buttons held."""
+        self.moved = 0.0
+        """When it was moved last, on the monotonic clock."""
+        self._pointed: Connection | None = None
         self._connect = connect
         self._front = front
         self._name = name
@@ -114,6 +117,16 @@ class Reader:
         """
         with self._sending:
             connection.send(message)
+
+    def pointed(self, connection: Connection, pointer: tuple[int, int, int], now: float) -> None:
+        """The pointer was put somewhere, through this connection."""
+        if pointer[:2] != self.pointer[:2] or connection is not self._pointed:
+            self.moved = now
+        self.pointer, self._pointed = pointer, connection
+
+    def rests_at(self, connection: Connection, place: tuple[int, int]) -> bool:
+        """Whether it was put there through this connection, with no button held, and has not been moved since."""
+        return self._pointed is connection and self.pointer == (*place, 0)
 
     def close(self) -> None:
         """Disconnect and end the thread. Can be called twice."""
@@ -285,6 +298,7 @@ class Reader:
         x, y, buttons = self.pointer
         for near in (x - 1 if x else x + 1, x):
             self.send(connection, pointer_event(near, y, buttons))
+            self.moved = time.monotonic()
 
     def _request(self, connection: Connection, *, incremental: bool) -> None:
         with self._sending:
