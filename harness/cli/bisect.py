@@ -212,20 +212,27 @@ def _final_table(hunt: Hunt) -> list[str]:
 def _neighbours(hunt: Hunt, app: AppFile, chain: Chain, settings: Settings) -> list[str]:
     """What the files of the release found show beside those of the one before. It only adds to the answer."""
     from harness.bundles.preflight import judge
-    from harness.bundles.preflight.engine import Report
     from harness.bundles.preflight.sources import from_app_file
 
+    releases = [*([chain.before] if chain.before is not None else []), *chain.releases]
+    names = [release.version for release in releases]
+    own = app.model_copy(update={"releases": releases})
     try:
-        place = chain.names.index(str(hunt.answer))
-        own = app.model_copy(update={"releases": list(chain.releases)})
-        older, newer = (
-            from_app_file(own, name, cache=settings.cache_dir) for name in chain.names[place - 1 : place + 1]
-        )
-        report: Report = judge(newer, older)
+        place = names.index(str(hunt.answer))
+        found = [from_app_file(own, name, cache=settings.cache_dir) for name in names[max(0, place - 2) : place + 1]]
+        report = judge(found[-1], found[-2])
+        before = judge(found[-2], found[-3] if len(found) > 2 else None)
     except SysextError as error:
         return [f"preflight of {hunt.answer} could not be made: {error}"]
-    lines = [f"preflight {report.headline()}"]
-    lines += [f"  {finding.severity} {finding.rule}: {finding.what}"[:300] for finding in report.findings[:8]]
+    # What the release before it had as well did not bring it.
+    old = {(finding.rule.id, finding.what.replace(before.name, "")) for finding in before.findings}
+    new = [one for one in report.findings if (one.rule.id, one.what.replace(report.name, "")) not in old]
+    lines = [
+        f"preflight {report.headline()}; {len(new)} of them new with it"
+        if report.findings
+        else f"preflight {report.headline()}"
+    ]
+    lines += [f"  {finding.severity} {finding.rule.id}: {finding.what}"[:300] for finding in new[:8]]
     return lines
 
 
