@@ -164,7 +164,8 @@ class Approver:
                         )
                     if seen is not None or over:
                         break
-                frame = self.screen.wait_for_change(frame, deadline.sub(1.0)) or frame
+                # Where none is expected, the end of the wait is what everybody waits for.
+                frame = self.screen.wait_for_change(frame, deadline.sub(1.0 if thorough else 0.25)) or frame
             self._prompt = seen
             self.parking.end(seen, known=self.observer.knew(seen))
             step.note(window=seen.window if seen else None)
