@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ FORMATS = ("md", "html", "pdf", "json")
     show_default=True,
     help="what is demanded",
 )
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="write the reports into this folder")
+@click.option("--out", type=click.Path(path_type=Path), help="write the reports into this folder")
 @click.option("--format", "forms", metavar="LIST", default="md,html,pdf,json", show_default=True, help="which reports")
 @click.option("--rehearsal", is_flag=True, help="count simulated Macs as if they were real: stamped, and exits 1")
 @click.option("--verify", type=click.Path(path_type=Path), metavar="FILE", help="check a sign-off's JSON")
@@ -183,5 +184,6 @@ def _write(signed: SignOff, folder: Path, forms: list[str]) -> None:
             path.replace(folder / _name(signed, form))
     except OSError as error:
         for path in partial.values():
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
         raise UsageError(f"a folder at {folder} that can be written to", seen=str(error), hint="check --out") from error

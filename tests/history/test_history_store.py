@@ -22,7 +22,7 @@ from harness.config import Settings
 from harness.errors import EnvironmentFailure, SysextError, UsageError, Verdict
 from harness.events import SECRETS, EventLog, use
 from harness.history.database import HEAD, Database, alembic_config, history_url
-from harness.history.recording import told
+from harness.history.recording import record_session, told
 from harness.history.schema import CASE_RUN, METADATA, TALLY
 from harness.history.store import Added, History, Selection, open_history, record_run
 from tests.history.conftest import a_row, case_file, many_rows
@@ -277,3 +277,13 @@ def test_recording_hurts_no_run(tmp_path: Path) -> None:
         "the run is not in the history",
         "a case file is not in the history",
     ]
+
+
+def test_what_a_session_says_of_it(tmp_path: Path) -> None:
+    assert record_session(tmp_path / "run", settings_with(tmp_path)) == ""  # nothing was run
+    case_file(tmp_path / "run" / "case")
+    assert record_session(tmp_path / "run", settings_with(tmp_path, record=False)) == ""
+    assert record_session(tmp_path / "run", settings_with(tmp_path)) == "history: 1 run recorded"
+    assert record_session(tmp_path / "run", settings_with(tmp_path)) == "history: 0 runs recorded, 1 already there"
+    (tmp_path / "cache" / "history.sqlite").write_text("no database " * 100)
+    assert record_session(tmp_path / "run", settings_with(tmp_path)).startswith("history: NOT recorded: the history at")

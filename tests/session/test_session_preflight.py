@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from harness import events
-from harness.bundles.releases import fetch_source
+from harness.bundles.releases import fetch_release, fetch_source
 from harness.config import AppFile, Settings, load_app, load_settings
 from harness.errors import EnvironmentFailure, UsageError, Verdict, verdict_of
 from harness.evidence import CaseFolder
+from harness.history.store import History, Selection
 from harness.reports.result import CaseResult
 from harness.reports.summary import summarise
 from harness.session.case import Case
@@ -192,3 +193,9 @@ def test_no_mac_is_booted(broken: Path, tmp_path: Path) -> None:
     names = {record.get("name") for record in events.read(path.with_name("run.jsonl"))}
     assert "preflight" in names
     assert not names & {"boot", "clone"}
+    history = History(f"sqlite:///{tmp_path / 'history.sqlite'}")
+    (row,) = history.runs(Selection(simulated=True))
+    history.close()
+    files = fetch_release(load_app(broken).release("0.4.1"), load_app(broken), load_settings(environ={}).cache_dir)
+    assert row["cdhash"] == files.executable.cdhashes["arm64"]  # no Mac had it, and still it failed
+    assert row["extension_uuid"] == files.require_extension().executable.uuids["arm64"].lower()
