@@ -90,16 +90,17 @@ class Ladder:
     def _try(self, name: str, action: Callable[[], None]) -> Rung:
         begun = time.monotonic()
         outcome, why = HEALED, ""
-        try:
-            with events.step(f"rung: {name}"):
+        with events.step(f"rung: {name}") as step:
+            try:
                 action()
                 self._expect_healthy()
-        except NotHere as reason:
-            outcome, why = NOT_TRIED, str(reason)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the failure that led here must be heard, and the next rung tried
-            outcome, why = BROKEN, (str(error) or type(error).__name__).splitlines()[0][:500]
+            except NotHere as reason:
+                outcome, why = NOT_TRIED, str(reason)
+            except Exception as error:  # noqa: BLE001 - the failure that led here must be heard, and the next rung tried
+                outcome, why = BROKEN, (str(error) or type(error).__name__).splitlines()[0][:500]
+            step.note(outcome=outcome, why=why)
         rung = Rung(name, outcome, why, round(time.monotonic() - begun, 1))
-        events.event("rung", ladder="recovery", **rung.as_dict())
+        events.event("recovery-rung", rung=name, outcome=outcome, why=why, seconds=rung.seconds)
         return rung
 
     def _restart_app(self) -> None:

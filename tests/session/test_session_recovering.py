@@ -1,0 +1,174 @@
+"""The recovery ladder: mildest rung first, until it works; a rung that cannot be tried says why; nothing it meets is raised."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.apps.activation import ENABLED, WAITING
+from harness.config import UpgradeSettings
+from harness.errors import ProductFailure
+from harness.session import recovering
+from harness.session.recovering import BROKEN, HEALED, NOT_TRIED, Ladder, healer
+
+
+class Stage:
+    """A Mac and its prompts, as far as the ladder knows them; works from the rung `heals` on."""
+
+    def __init__(self, heals: str | None, *, macos: str = "15", deactivate: tuple[str, ...] = (), own: bool = False):
+        self.heals = heals
+        self.done: list[str] = []
+        self.now = ENABLED
+        self.healthy = False
+        self.name = "mac"
+        self.macos = macos
+        self.installed: Any = SimpleNamespace(
+            release="2.0",
+            bundle=SimpleNamespace(require_extension=lambda _: SimpleNamespace(identifier="ext")),
+            version=lambda _: ("2.0", "1"),
+        )
+        self.machine = SimpleNamespace(own_display=own)
+        self.settings = SimpleNamespace(upgrades=UpgradeSettings(rung_seconds=1))
+        launch = SimpleNamespace(environment={}, exits=True)
+        self.app = SimpleNamespace(extension=SimpleNamespace(id="ext"), deactivate=list(deactivate), launch=launch)
+        self.guest = self.oracle = None
+        self.can_switch = int(macos) >= 15
+
+    def _did(self, what: str) -> None:
+        self.done.append(what)
+        if what == self.heals:
+            self.healthy = True
+
+    def state(self) -> str:
+        return self.now
+
+    def stop_activations(self) -> None:
+        self._did("quit")
+
+    def activate(self, *, launch: Any = None) -> Any:
+        self._did("deactivate" if launch is not None else "activate")
+        process = SimpleNamespace(wait_for_exit=lambda _: None)
+        return SimpleNamespace(
+            wait_until_requested=lambda _: self.now,
+            wait_until_done=lambda _: None,
+            launch=SimpleNamespace(process=process),
+        )
+
+    def reboot(self) -> None:
+        self._did("reboot")
+
+    def uninstall(self) -> None:
+        self._did("uninstall")
+        self.installed_before, self.installed = self.installed, None
+
+    def install(self, release: str | None) -> None:
+        assert release == "2.0"
+        self._did("install")
+        self.installed = self.installed_before
+
+    def expect_state(self, *_: object) -> None:
+        return
+
+    def deadline(self) -> None:
+        return None
+
+    def switch_off(self) -> None:
+        self._did("off")
+
+    def switch_on(self) -> None:
+        self._did("on")
+
+    def approve_in_settings(self, _: object) -> None:
+        self._did("approve")
+
+
+@pytest.fixture
+def climb(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def climb(stage: Stage, works: Any = None) -> list[recovering.Rung]:
+        def working(*_: object, **__: object) -> None:
+            if not stage.healthy:
+                raise ProductFailure("endpoints", seen="none")
+
+        monkeypatch.setattr(recovering.health, "expect_working", working)
+        monkeypatch.setattr(recovering.staged, "expect_staged", lambda *_, **__: None)
+        mac: Any = stage
+        return Ladder(mac, mac, works).climb()
+
+    return climb
+
+
+def _outcomes(rungs: list[recovering.Rung]) -> dict[str, str]:
+    return {rung.name: rung.outcome for rung in rungs}
+
+
+def test_it_stops_at_the_rung_that_heals(climb: Any) -> None:
+    stage = Stage("reboot", deactivate=("--leave",))
+    rungs = climb(stage)
+    assert _outcomes(rungs) == {
+        "restart-app": BROKEN,
+        "off-on": BROKEN,
+        "deactivate-activate": BROKEN,
+        "reboot": HEALED,
+    }
+    assert healer(rungs) == "reboot"
+    assert stage.done == ["quit", "activate", "off", "on", "activate", "quit", "deactivate", "activate", "reboot", "activate"]  # fmt: skip
+    assert "endpoints" in rungs[0].why
+
+
+def test_the_mildest_rung_is_enough_where_it_is(climb: Any) -> None:
+    rungs = climb(Stage("activate"))
+    assert _outcomes(rungs) == {"restart-app": HEALED}
+
+
+def test_rungs_that_cannot_be_tried_say_why(climb: Any) -> None:
+    rungs = climb(Stage(None, macos="14", own=True))
+    assert _outcomes(rungs) == {
+        "restart-app": BROKEN,
+        "off-on": NOT_TRIED,
+        "deactivate-activate": NOT_TRIED,
+        "reboot": NOT_TRIED,
+        "reinstall": NOT_TRIED,
+    }
+    assert healer(rungs) is None
+    assert "no switch" in rungs[1].why
+    assert "deactivate" in rungs[2].why
+    assert all(rung.why for rung in rungs)
+
+
+def test_the_last_rung_installs_the_same_release_anew(climb: Any) -> None:
+    stage = Stage("install")
+    rungs = climb(stage)
+    assert healer(rungs) == "reinstall"
+    assert stage.done[-5:] == ["quit", "uninstall", "reboot", "install", "activate"]
+
+
+def test_what_is_asked_on_the_way_is_answered(climb: Any) -> None:
+    stage = Stage("approve")
+    stage.now = WAITING
+    assert healer(climb(stage)) == "restart-app"
+    assert stage.done == ["quit", "activate", "approve"]
+
+
+def test_what_was_found_broken_must_work_too(climb: Any) -> None:
+    tries: list[int] = []
+
+    def works(_: object) -> None:
+        tries.append(1)
+        if len(tries) < 2:
+            raise ProductFailure("traffic to pass", seen="none")
+
+    stage = Stage("activate")
+    rungs = climb(stage, works)
+    assert _outcomes(rungs) == {"restart-app": BROKEN, "off-on": HEALED}
+    assert "traffic" in rungs[0].why
+
+
+def test_trouble_of_any_kind_only_ends_its_rung(climb: Any) -> None:
+    stage = Stage("activate")
+    stage.stop_activations = lambda: (_ for _ in ()).throw(RuntimeError("no shell"))  # type: ignore[method-assign]
+    rungs = climb(stage)
+    assert rungs[0].outcome == BROKEN
+    assert "no shell" in rungs[0].why
+    assert rungs[-1].outcome == HEALED
