@@ -109,10 +109,13 @@ class RfbServer:
             await self._serve(client)
         except (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError, struct.error):
             pass  # a client that goes away or talks nonsense is dropped; the desktop lives on
+        except asyncio.CancelledError:
+            pass  # this is the task's end either way; one that ends as cancelled makes asyncio's streams print a traceback
         finally:
             stop()
             if sender is not None:
                 sender.cancel()
+                await asyncio.gather(sender, return_exceptions=True)  # whatever it met, it met because the client left
             self._tasks.discard(task)
             with contextlib.suppress(OSError, RuntimeError):
                 writer.close()
