@@ -180,9 +180,7 @@ def read_case(path: Path, wanted: str = "") -> Recorded:
     """
     cases = list(find_cases(path))
     if wanted:
-        cases = [case for case in cases if any(wanted in one for one in (case.place, *_names(case)))] or _none(
-            cases, wanted
-        )
+        cases = [case for case in cases if any(wanted in one for one in _names(case, path))] or _none(cases, wanted)
     if len(cases) == 1:
         return cases[0]
     failed = [case for case in cases if case.failed]
@@ -221,8 +219,10 @@ def find_cases(path: Path) -> Iterator[Recorded]:
         raise UsageError(f"a readable case file at {path}", seen=str(error), hint="check the path") from error
 
 
-def _names(case: Recorded) -> tuple[str, str]:
-    return case.text("scenario"), case.text("nodeid")
+def _names(case: Recorded, path: Path) -> tuple[str, str, str]:
+    """What it may be called by; of its place only what lies below the path that was named."""
+    below = case.place.removeprefix(str(path)).removeprefix(path.name)
+    return below, case.text("scenario"), case.text("nodeid")
 
 
 def _none(cases: list[Recorded], wanted: str) -> list[Recorded]:
