@@ -48,6 +48,15 @@ VARIATIONS: dict[str, tuple[str, str]] = {
         "works|ignored",
         "what a press through the accessibility interface does; ignored: it is reported as done all the same",
     ),
+    "others": (
+        "0…12",
+        "so many network extensions of other vendors are on the Mac from the beginning, enabled and running",
+    ),
+    "es-client": (
+        "none|beside|without-access",
+        "another vendor's Endpoint Security client is on the Mac; without-access: it complains that it has no Full Disk Access",
+    ),
+    "management": ("none|enrolled", "the Mac is enrolled in an MDM"),
     "lock": ("closed|open", "macOS 12: the lock of Security & Privacy"),
 }
 """Name to (values, the first being the usual one; what it does)."""
@@ -62,10 +71,10 @@ class Variations:
     given: dict[str, str] = field(default_factory=dict)
 
     def get(self, name: str) -> str:
-        """The value of a variation: the given one, else the usual one ("" for `rows` and a `password` that is not given)."""
+        """The value of a variation: the given one, else the usual one ("" for a number and a `password` that is not given)."""
         if name in self.given:
             return self.given[name]
-        return "" if name in ("password", "rows") else VARIATIONS[name][0].split("|")[0]
+        return "" if name in ("password", "rows", "others") else VARIATIONS[name][0].split("|")[0]
 
     @property
     def rows(self) -> int:
@@ -109,6 +118,8 @@ def parse_variations(text: str | Iterable[str]) -> Variations:
 def _fits(name: str, value: str) -> bool:
     if name == "rows":
         return value.isascii() and value.isdecimal() and 1 <= int(value[:3]) <= 12
+    if name == "others":
+        return value.isascii() and value.isdecimal() and int(value[:3]) <= 12
     if name == "row-name":
         return value == "app" or (value.startswith("developer:") and 0 < len(value.removeprefix("developer:")) <= 80)
     if name == "someone":

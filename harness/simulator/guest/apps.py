@@ -8,7 +8,9 @@ that come with the simulator.
     [launch]        argument_prefix, refusal    without such an argument: a modal alert with that text, then exit 1
     [activation]    extension (the only one by default), conflict = "replace" | "cancel",
                     deactivate_argument: started with this argument, the app asks for deactivation instead
-    [configuration] kind = "transparent-proxy" | "vpn" | "filter", name, start
+    [configuration] kind = "transparent-proxy" | "vpn" | "filter" | "dns-proxy", name, start,
+                    consent = false: nobody is asked (a managed one)
+    [traffic]       counter: guest path of a file in which the extension counts the flows it is handed; message: what it logs of each
     [end]           stays = true | false
     [signing]       team, entitlements    for bundles whose executable is no Mach-O (tests)
 """
@@ -47,6 +49,7 @@ class Behaviour:
     configuration: dict[str, Any] = field(default_factory=dict)
     end: dict[str, Any] = field(default_factory=dict)
     signing: dict[str, Any] = field(default_factory=dict)
+    traffic: dict[str, Any] = field(default_factory=dict)
 
 
 def load_behaviours(own: Path | None = None) -> list[Behaviour]:
@@ -244,7 +247,8 @@ class _Run:
         name = str(wish.get("name", self._app.name))
         provider = extension.identifier if extension is not None else ""
         network = self._guest.network
-        await network.save(self._process, self._app.name, self._app.identifier, kind, name, provider)
+        ask = bool(wish.get("consent", True))
+        await network.save(self._process, self._app.name, self._app.identifier, kind, name, provider, ask=ask)
         if wish.get("start", True):
             await network.start(name, self._process)
 

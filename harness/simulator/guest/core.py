@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.simulator.guest import snapshots
+from harness.simulator.guest import others, snapshots
 from harness.simulator.guest.accounts import Accounts
 from harness.simulator.guest.apps import Apps, load_behaviours
 from harness.simulator.guest.clock import GuestClock
 from harness.simulator.guest.crash_reports import write_crash_report
 from harness.simulator.guest.installed import app_of_path
 from harness.simulator.guest.launchd import Job, Launchd
+from harness.simulator.guest.management import Management
 from harness.simulator.guest.network_extension import Extensions, NetworkExtension
 from harness.simulator.guest.processes import GuestProcess, ProcessTable
 from harness.simulator.guest.sessions import NOBODY, Sessions
@@ -26,6 +27,7 @@ from harness.simulator.guest.sleeping import Sleep
 from harness.simulator.guest.snapshots import LOG_STORE
 from harness.simulator.guest.sysextd import PATH as SYSEXTD
 from harness.simulator.guest.sysextd import Sysextd
+from harness.simulator.guest.traffic import Traffic
 from harness.simulator.guest.unified_log import UnifiedLog
 from harness.simulator.interfaces import (
     Command,
@@ -139,6 +141,8 @@ class MacGuest:
         self.accounts = Accounts(disk, USER, PASSWORD)
         self.sessions = Sessions(self, USER)
         self.sleep = Sleep(self)
+        self.traffic = Traffic(self)
+        self.management = Management(self)
         self._faults_seen: set[str] = set()
 
     # --- power
@@ -220,6 +224,7 @@ class MacGuest:
             self.unmount(mount_point)
         self.sessions.clear()
         self.sleep.went_down()
+        self.traffic.clear()
         self.display.set_stage(Stage.OFF)
         with contextlib.suppress(OSError):
             if not self.disk.full:
@@ -255,7 +260,9 @@ class MacGuest:
         self.network.load()
         sysextd = Job("com.apple.sysextd", SYSEXTD, endpoints=("com.apple.sysextd",), on_start=self._sysextd_started)
         self.launchd.register(sysextd)
+        self.management.register()
         if not resumed:
+            others.put_there(self)
             self.sysextd.boot()
         self.launchd.register(Job("com.openssh.sshd", "/usr/sbin/sshd", endpoints=None, keep_alive=False), start=False)
         for _ in range(0 if resumed else BOOT_CHATTER):

@@ -51,6 +51,8 @@ class Entry:
     prompted_in: str = ""
     """The boot session in which its dialog was last raised (or believed raised)."""
     waiters: list[Any] = field(default_factory=list)
+    foreign: bool = False
+    """Another vendor's, there from the beginning: faults are not its own."""
 
     @property
     def version(self) -> str:
@@ -188,6 +190,7 @@ def _extra(entry: Entry) -> dict[str, Any]:
         "name": entry.name,
         "app_name": entry.app_name,
         "prompted_in": entry.prompted_in,
+        "foreign": entry.foreign,
         "executable": entry.executable,
         "mach_service": entry.mach_service,
         "points": list(entry.points),
@@ -230,4 +233,5 @@ def _entry(item: dict[str, Any], more: dict[str, Any]) -> Entry:
         points=tuple(str(point) for point in more.get("points", [])),
         launchd_entries="additionalLaunchdPlistEntries" in item,
         prompted_in=str(more.get("prompted_in", "")),
+        foreign=bool(more.get("foreign", False)),
     )

@@ -27,6 +27,9 @@ GUEST_FAULTS: dict[str, str] = {
     "mach-service-name-invalid": "The extension's mach service name is not within its app groups (code 9).",
     "host-component-crash": "The app crashes while its request waits for the user; the request goes on without it.",
     "es-no-full-disk-access": "The extension is an Endpoint Security client without Full Disk Access: it gets none and ends, again and again.",
+    "proxy-dead-after-wake": "After a sleep the sessions run on, and their providers are handed no flow until they start anew (flows=held: each hangs).",
+    "mdmclient-not-running-with-dns-proxy": "On an enrolled Mac with an active DNS proxy mdmclient's daemon is not started again, until a reboot.",
+    "network-extension-count-limit": "No network extension starts beside most=5 that run.",
     "app-group-profile-mismatch": "trustd complains about the app group over and over; everything works all the same.",
 }
 """Cause code to one line for a person. The environment's own faults (`env-…`) belong to the machine, not to the guest;

@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.simulator.guest import others
 from harness.simulator.guest.crash_reports import write_crash_report
 from harness.simulator.guest.extension_database import ENABLED, ENABLING, Entry
 from harness.simulator.guest.launchd import RELAUNCH_SECONDS, Job
@@ -23,6 +24,8 @@ KINDS = {
     "transparent-proxy": (AlertKind.PROXY, "com.apple.networkextension.app-proxy", "NESMTransparentProxySession"),
     "vpn": (AlertKind.VPN, "com.apple.networkextension.packet-tunnel", "NESMVPNSession"),
     "filter": (AlertKind.FILTER, "com.apple.networkextension.filter-data", "NESMFilterSession"),
+    # That saving one asks as a proxy's does is assumed
+    "dns-proxy": (AlertKind.PROXY, "com.apple.networkextension.dns-proxy", "NESMDNSProxySession"),
 }
 CONNECTED, CONNECTING, DISCONNECTED = "Connected", "Connecting", "Disconnected"
 
@@ -79,20 +82,33 @@ class NetworkExtension:
         return next((item for item in self.configurations if name in (item.name, item.service_id)), None)
 
     async def save(
-        self, client: GuestProcess, app_name: str, app_identifier: str, kind: str, name: str, provider: str
+        self,
+        client: GuestProcess,
+        app_name: str,
+        app_identifier: str,
+        kind: str,
+        name: str,
+        provider: str,
+        *,
+        ask: bool = True,
     ) -> Configuration:
         """Save a configuration; the user is asked once, an unchanged one is not asked for again. One at a time: who
-        comes second meets what the first has saved.
+        comes second meets what the first has saved. `ask` False: it is managed, and nobody is asked.
 
         Raises:
             ConfigurationError: Refused by the user, or the store failed.
         """
         async with self._saving:
             return await self._save(
-                client, app_name, Configuration(name, kind, app_identifier, provider, str(uuid.uuid4()).upper())
+                client,
+                app_name,
+                Configuration(name, kind, app_identifier, provider, str(uuid.uuid4()).upper()),
+                ask=ask,
             )
 
-    async def _save(self, client: GuestProcess, app_name: str, configuration: Configuration) -> Configuration:
+    async def _save(
+        self, client: GuestProcess, app_name: str, configuration: Configuration, *, ask: bool
+    ) -> Configuration:
         name = configuration.name
         guest = self._guest
         helper = guest.daemon("nehelper")
@@ -116,7 +132,7 @@ class NetworkExtension:
             f"Saving configuration {name} with existing signature (null)",
             subsystem="com.apple.networkextension",
         )
-        answer = await self._ask(configuration.kind, app_name)
+        answer = await self._ask(configuration.kind, app_name) if ask else "Allow"
         if answer != "Allow":
             guest.log.emit(
                 helper, f"User denied configuration {name}", subsystem="com.apple.networkextension", level="Error"
@@ -163,7 +179,7 @@ class NetworkExtension:
             raise ConfigurationError('Error Domain=NEVPNErrorDomain Code=1 "configuration is invalid"')
         session = _session(configuration)
         self._session_log(f"{session}: Received a start command from {client.name}[{client.pid}]")
-        if configuration.status in (CONNECTED, CONNECTING) and self._provider(configuration) is not None:
+        if configuration.status in (CONNECTED, CONNECTING) and self.provider(configuration) is not None:
             self._session_log(
                 f"{session}: Skip a start command from {client.name}[{client.pid}]: session in state {configuration.status.lower()}"
             )
@@ -171,7 +187,7 @@ class NetworkExtension:
         self._session_log(f"Registering session {session}")
         self._session_log(f"{session}: Resetting VPN On Demand")
         self._session_log(
-            f"Found {1 if self._provider(configuration) else 0} registrations for {configuration.provider} ({KINDS[configuration.kind][1]})"
+            f"Found {1 if self.provider(configuration) else 0} registrations for {configuration.provider} ({KINDS[configuration.kind][1]})"
         )
         configuration.status = CONNECTING
         self._guest.spawn(self._connect(configuration, session))
@@ -206,6 +222,7 @@ class NetworkExtension:
         guest.log.emit(provider, "startProxy", subsystem=subsystem, category="extension")
         self._session_log(f"{session}: status changed to connected")
         configuration.status = CONNECTED
+        guest.traffic.started(configuration)
 
     def stop(self, configuration: Configuration) -> None:
         """Stop its tunnel."""
@@ -237,10 +254,11 @@ class NetworkExtension:
     def has_woken(self) -> None:
         """The system is awake again: each provider is told (NEProvider's `wake`)."""
         self._tell_providers("wake")
+        self._guest.traffic.woken()
 
     def _tell_providers(self, what: str) -> None:
         for configuration in self.configurations:
-            provider = self._provider(configuration) if configuration.status == CONNECTED else None
+            provider = self.provider(configuration) if configuration.status == CONNECTED else None
             if provider is not None:
                 subsystem = (
                     self._guest.apps.behaviour(configuration.app_identifier).log_subsystem or configuration.provider
@@ -256,13 +274,14 @@ class NetworkExtension:
     async def _provider_up(self, configuration: Configuration) -> GuestProcess | None:
         """The provider's process, given launchd a while to start it."""
         for _ in range(20):
-            provider = self._provider(configuration)
+            provider = self.provider(configuration)
             if provider is not None:
                 return provider
             await asyncio.sleep(RELAUNCH_SECONDS / 2)
         return None
 
-    def _provider(self, configuration: Configuration) -> GuestProcess | None:
+    def provider(self, configuration: Configuration) -> GuestProcess | None:
+        """The process that serves a configuration; None: there is none just now."""
         for entry in self._guest.sysextd.database.live(configuration.provider):
             job = self._guest.launchd.jobs.get(entry.label)
             if job is not None and job.process is not None:
@@ -312,11 +331,28 @@ class Extensions:
             managed_by="com.apple.sysextd",
             on_start=lambda process: self._started(entry, process),
         )
-        job.spawn_refused = guest.fault("killed-at-exec") is not None
-        idle = guest.fault("extension-not-running") is not None
+        job.spawn_refused = not entry.foreign and guest.fault("killed-at-exec") is not None
+        idle = not entry.foreign and (guest.fault("extension-not-running") is not None or self._too_many(entry))
         guest.launchd.register(job, start=not idle)
         if job.spawn_refused:
             self._refused(entry, job)
+
+    def _too_many(self, entry: Entry) -> bool:
+        """Fault network-extension-count-limit. No limit is documented; the number is the fault's own."""
+        fault = self._guest.faults.active("network-extension-count-limit")
+        if fault is None or entry.kind != "network":
+            return False
+        jobs = self._guest.launchd.jobs
+        beside = [
+            other
+            for other in self._guest.sysextd.database
+            if other.kind == "network"
+            and other.identifier != entry.identifier
+            and other.label in jobs
+            and jobs[other.label].process
+        ]
+        too_many = len(beside) >= int(fault.parameters.get("most", "5"))
+        return too_many and self._guest.fault("network-extension-count-limit") is not None
 
     def stop(self, entry: Entry) -> None:
         """Take the job away; the old label vanishes."""
@@ -335,6 +371,9 @@ class Extensions:
                 was(signal)
 
         process.on_end = ended
+        if entry.foreign:
+            others.says_hello(guest, entry, process)
+            return
         if guest.fault("app-group-profile-mismatch"):
             self._unsure_of_groups(entry)
         if guest.fault("es-no-full-disk-access"):

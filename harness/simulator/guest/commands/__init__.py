@@ -8,6 +8,8 @@ from harness.simulator.guest.commands.extension_commands import launchctl, scuti
 from harness.simulator.guest.commands.files import ditto, xattr
 from harness.simulator.guest.commands.installer import installer
 from harness.simulator.guest.commands.log_command import log
+from harness.simulator.guest.commands.management import mdmclient, profiles
+from harness.simulator.guest.commands.network import curl, dig, dscacheutil, host, nslookup
 from harness.simulator.guest.commands.packages import pkgbuild, pkgutil
 from harness.simulator.guest.commands.power import caffeinate, pmset
 from harness.simulator.guest.commands.property_lists import defaults, plist_buddy, plutil
@@ -18,8 +20,6 @@ from harness.simulator.guest.commands.sysdiagnose import sysdiagnose
 from harness.simulator.guest.commands.system_info import (
     csrutil,
     fdesetup,
-    mdmclient,
-    profiles,
     quiet_setting,
     sw_vers,
     sysctl,
@@ -33,19 +33,24 @@ COMMANDS: dict[str, GuestCommand] = {
     "codesign": codesign,
     "createhomedir": createhomedir,
     "csrutil": csrutil,
+    "curl": curl,
     "defaults": defaults,
+    "dig": dig,
     "ditto": ditto,
+    "dscacheutil": dscacheutil,
     "dscl": dscl,
     "dseditgroup": dseditgroup,
     "dwarfdump": dwarfdump,
     "fdesetup": fdesetup,
     "halt": shutdown,
     "hdiutil": hdiutil,
+    "host": host,
     "installer": installer,
     "launchctl": launchctl,
     "log": log,
     "mdmclient": mdmclient,
     "mdutil": quiet_setting,
+    "nslookup": nslookup,
     "open": open_command,
     "osascript": osascript,
     "pkgbuild": pkgbuild,

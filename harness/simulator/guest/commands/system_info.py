@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from harness.simulator.guest.commands.arguments import EX_USAGE, complain, say
-from harness.simulator.guest.core import USER, MacGuest
+from harness.simulator.guest.core import MacGuest
 from harness.simulator.interfaces import CommandIO
 
 
@@ -99,23 +99,6 @@ async def csrutil(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
     return EX_USAGE
 
 
-async def profiles(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
-    """`profiles status|list|show`: an unmanaged Mac."""
-    verb = argv[1] if len(argv) > 1 else ""
-    if verb == "status":
-        await say(io, "Enrolled via DEP: No\nMDM enrollment: No")
-        return 0
-    if verb in ("list", "show"):
-        await say(
-            io,
-            f"There are no configuration profiles installed {'in the system domain' if io.root else f'for user {USER!r}'}",
-        )
-        return 0
-    del guest
-    await complain(io, "usage: profiles <command> [<options> ...]")
-    return 1
-
-
 async def fdesetup(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
     """`fdesetup status`: FileVault is off in a disposable machine."""
     del guest
@@ -124,13 +107,6 @@ async def fdesetup(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
         return 0
     await complain(io, "Error: Unsupported command.")
     return 1
-
-
-async def mdmclient(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
-    """`mdmclient QueryDeviceInformation` and friends: not enrolled."""
-    del guest, argv
-    await say(io, "Not enrolled")
-    return 0
 
 
 async def quiet_setting(guest: MacGuest, io: CommandIO, argv: list[str]) -> int:
