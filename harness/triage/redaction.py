@@ -21,9 +21,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from harness.triage.nearby import Near
+
 KINDS: Final = ("name", "user", "host", "email", "ipv4", "ipv6", "mac", "serial", "udid", "ssid", "token", "word")
 MAX_LEARNED: Final = 20_000
 MAX_VALUE: Final = 128
+MOST_FOUND_SINGLY: Final = 100
+"""So many learned words are quicker looked for one by one."""
 
 _GENERIC: Final = frozenset(
     [
@@ -77,12 +81,22 @@ _KEYS: Final[Mapping[str, tuple[str, bool]]] = {
     ),
 }
 """Kind to the words before a value, and whether the value may have blanks."""
+
+
+def _joined(*pairs: tuple[str, str]) -> tuple[str, ...]:
+    """Two words as they may be joined in a key."""
+    return tuple(f"{first}{glue}{second}" for first, second in pairs for glue in ("", " ", "_", "-"))
+
+
 _TRIGGERS: Final[Mapping[str, tuple[str, ...]]] = {
     "serial": ("serial",),
     "udid": ("udid", "device", "hardware", "platform", "machine", "reporter", "anonymous", "chip", "ecid"),
     "host": ("host", "computer", "machine", "device", "nodename"),
-    "ssid": ("ssid", "network"),
-    "name": ("real", "full", "gecos", "owner", "customer"),
+    "ssid": _joined(("network", "name"), ("fi", "network"), ("airport", "network")),
+    "name": (
+        "gecos",
+        *_joined(("real", "name"), ("full", "name"), ("full", "user"), ("owner", "name"), ("customer", "name")),
+    ),
     "user": (
         *(
             "user name",
@@ -101,7 +115,21 @@ _TRIGGERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """In small letters: a text without any of them has nothing of that kind, and need not be searched at length."""
 _LOCAL_ENDS: Final = (".local", ".lan", ".internal", ".intranet", ".corp", ".home.arpa", ".fritz.box")
-_TOKEN_STARTS: Final = ("gh", "github_pat_", "glpat-", "xox", "AKIA", "ASIA", "sk-", "eyJ", "AIza")
+_TOKEN_STARTS: Final = (
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "xox",
+    "AKIA",
+    "ASIA",
+    "sk-",
+    "eyJ",
+    "AIza",
+)
 _BARE_KEY: Final = {kind: re.compile(rf"(?:{words})", re.IGNORECASE) for kind, (words, _) in _KEYS.items()}
 
 
@@ -113,14 +141,18 @@ def _behind(kind: str) -> re.Pattern[str]:
     return re.compile(rf"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))(?:{words})(?:{xml}|{_SEPARATOR}{value})", re.IGNORECASE)
 
 
-_BEHIND: Final = {kind: _behind(kind) for kind in _KEYS}
-_PLACES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
-    ("user", re.compile(r"(?:\\?/)(?:Users|home)(?:\\?/)(?P<t>[^\s/\\\"'<>:,;()\[\]*?{}|]{1,64})")),
-    ("user", re.compile(r"\b[ug]id=\d{1,9}\((?P<t>[^()\s]{1,64})\)")),
-    ("host", re.compile(r"^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?P<t>[A-Za-z0-9][\w.-]{0,80}) [^\s\[]{1,80}\[\d", re.MULTILINE)),
-    ("host", re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.,]\d{3,9}[+-]\d{4} {1,2}(?P<t>[A-Za-z0-9][\w.-]{0,80}) [^\s\[]{1,80}\[\d", re.MULTILINE)),
-    ("name", re.compile(r"\b(?:Apple Development|Mac Developer|iPhone Developer|Apple Distribution): (?P<p>[^\n\"()<>@]{2,80}?) \([A-Z0-9]{10}\)")),
-    ("host", re.compile(r"\b(?P<p>[A-Z][\w.-]{1,40}['’]s (?:MacBook(?: (?:Pro|Air))?|Mac(?: (?:mini|Studio|Pro))?|iMac|Virtual Machine))")),
+_SSID: Final = re.compile(r"ssid(?<!processid)")
+"""The records of a log have a `processID` each."""
+_BEHIND: Final = {
+    kind: Near(_behind(kind), words=_TRIGGERS[kind], small_hints=(_SSID,) if kind == "ssid" else ()) for kind in _KEYS
+}
+_PLACES: Final[tuple[tuple[str, Near], ...]] = (
+    ("user", Near(re.compile(r"(?:\\?/)(?:Users|home)(?:\\?/)(?P<t>[^\s/\\\"'<>:,;()\[\]*?{}|]{1,64})"), words=("users", "home"), before=2, after=80)),
+    ("user", Near(re.compile(r"\b[ug]id=\d{1,9}\((?P<t>[^()\s]{1,64})\)"), words=("id=",), before=2, after=90)),
+    ("host", Near(re.compile(r"^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?P<t>[A-Za-z0-9][\w.-]{0,80}) [^\s\[]{1,80}\[\d", re.MULTILINE), hints=(re.compile(r":\d\d:\d\d "),), before=12, after=200)),
+    ("host", Near(re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.,]\d{3,9}[+-]\d{4} {1,2}(?P<t>[A-Za-z0-9][\w.-]{0,80}) [^\s\[]{1,80}\[\d", re.MULTILINE), hints=(re.compile(r":\d\d:\d\d[.,]\d"),), before=16, after=220)),
+    ("name", Near(re.compile(r"\b(?:Apple Development|Mac Developer|iPhone Developer|Apple Distribution): (?P<p>[^\n\"()<>@]{2,80}?) \([A-Z0-9]{10}\)"), words=("apple development:", "mac developer:", "iphone developer:", "apple distribution:"), before=1, after=130)),
+    ("host", Near(re.compile(r"\b(?P<p>[A-Z][\w.-]{1,40}['’]s (?:MacBook(?: (?:Pro|Air))?|Mac(?: (?:mini|Studio|Pro))?|iMac|Virtual Machine))"), words=("'s mac", "’s mac", "'s imac", "’s imac", "'s virtual machine", "’s virtual machine"), before=50, after=70)),
 )  # fmt: skip
 """Where a value stands that no word announces."""
 
@@ -132,27 +164,66 @@ _TOKENS: Final = re.compile(
     r"(?:AKIA|ASIA)[A-Z0-9]{16}|sk-[A-Za-z0-9_-]{20,200}|eyJ[\w-]{8,4096}\.[\w-]{8,8192}(?:\.[\w-]{0,4096})?|AIza[\w-]{30,60})"
 )  # fmt: skip
 _BEARER: Final = re.compile(r"\b(?P<k>Bearer|Basic|Negotiate)(?P<g>\s{1,4})(?P<v>[A-Za-z0-9._~+/=-]{8,8192})")
-_USERINFO: Final = re.compile(
-    r"(?P<k>\b[a-z][a-z0-9+.-]{1,20}:\\?/\\?/)(?P<v>[^\s/@:\"'<>\\]{1,256}(?::[^\s/@\"'<>\\]{0,256})?)@", re.IGNORECASE
+_USERINFO: Final = Near(
+    re.compile(
+        r"(?P<k>\b[a-z][a-z0-9+.-]{1,20}:\\?/\\?/)(?P<v>[^\s/@:\"'<>\\]{1,256}(?::[^\s/@\"'<>\\]{0,256})?)@",
+        re.IGNORECASE,
+    ),
+    words=("@",),
+    before=640,
+    after=16,
 )
 _QUERY: Final = re.compile(
     r"(?P<k>[?&](?:access_token|token|key|api_key|apikey|sig|signature|password|secret|code)=)(?P<v>[^&\s\"'<>\\]{4,4096})",
     re.IGNORECASE,
 )
-_EMAIL: Final = re.compile(
-    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}(?![A-Za-z0-9])"
+_EMAIL: Final = Near(
+    re.compile(
+        r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}(?![A-Za-z0-9])"
+    ),
+    words=("@",),
+    before=80,
+    after=512,
 )
-_MAC: Final = re.compile(
-    r"(?<![0-9A-Fa-f:.-])(?:[0-9A-Fa-f]{1,2}:){5}[0-9A-Fa-f]{1,2}(?![0-9A-Fa-f:])|(?<![0-9A-Za-z-])(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}(?![0-9A-Za-z-])"
+_MAC: Final = Near(
+    re.compile(
+        r"(?<![0-9A-Fa-f:.-])(?:[0-9A-Fa-f]{1,2}:){5}[0-9A-Fa-f]{1,2}(?![0-9A-Fa-f:])|(?<![0-9A-Za-z-])(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}(?![0-9A-Za-z-])"
+    ),
+    hints=(
+        re.compile(r":[0-9A-Fa-f]{1,2}:[0-9A-Fa-f]{1,2}:[0-9A-Fa-f]{1,2}:"),
+        re.compile(r"-[0-9A-Fa-f]{2}-[0-9A-Fa-f]{2}-[0-9A-Fa-f]{2}-"),
+    ),
+    before=16,
+    after=48,
 )
-_IPV4: Final = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d]|\.\d)")
-_IPV6: Final = re.compile(
-    r"(?<![0-9A-Za-z:.])(?=[0-9A-Fa-f:]{0,39}[0-9])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:\.\d{1,3}){0,3}(?![0-9A-Za-z:])"
+_IPV4: Final = Near(
+    re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d]|\.\d)"),
+    hints=(re.compile(r"\.\d{1,3}\.\d{1,3}\.\d"),),
+    before=16,
+    after=48,
 )
-_UDID: Final = re.compile(r"(?<![0-9A-Fa-f-])[0-9A-F]{8}-[0-9A-F]{16}(?![0-9A-Fa-f-])")
-_LOCAL: Final = re.compile(
-    r"(?<![\w./-])(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,3}(?:local|lan|localdomain|internal|intranet|corp|home\.arpa|fritz\.box)(?![\w-]|\.\w)",
-    re.IGNORECASE,
+_IPV6: Final = Near(
+    re.compile(
+        r"(?<![0-9A-Za-z:.])(?=[0-9A-Fa-f:]{0,39}[0-9])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:\.\d{1,3}){0,3}(?![0-9A-Za-z:])"
+    ),
+    words=("::",),  # or five groups in a row: less is a time of day
+    hints=(re.compile(r":[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:"),),
+    after=96,
+)
+_UDID: Final = Near(
+    re.compile(r"(?<![0-9A-Fa-f-])[0-9A-F]{8}-[0-9A-F]{16}(?![0-9A-Fa-f-])"),
+    hints=(re.compile(r"-[0-9A-F]{16}"),),
+    before=16,
+    after=48,
+)
+_LOCAL: Final = Near(
+    re.compile(
+        r"(?<![\w./-])(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,3}(?:local|lan|localdomain|internal|intranet|corp|home\.arpa|fritz\.box)(?![\w-]|\.\w)",
+        re.IGNORECASE,
+    ),
+    words=_LOCAL_ENDS,
+    before=256,
+    after=256,
 )
 _ESCAPED: Final = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[0-9a-fA-F]{4})+)")
 _MODEL: Final = re.compile(
@@ -189,6 +260,7 @@ class Masker:
         self._taken: set[str] = set()
         self._words: dict[str, tuple[str, str]] = {}
         self._pattern: re.Pattern[str] | None = None
+        self._small = ("", "")
         for kind, values in (known or {}).items():
             for value, pseudonym in values.items():
                 self._given[(kind, value)] = pseudonym
@@ -214,13 +286,12 @@ class Masker:
         """Remember what stands behind telling words. Give it everything before the first `mask`."""
         text = _plain(text)
         small = text.lower()
-        for kind, pattern in _BEHIND.items():
-            if kind == "token" or not any(word in small for word in _TRIGGERS[kind]):
-                continue  # a token is masked where it stands: a password may be an ordinary word
-            for found in pattern.finditer(text):
-                self.learn_value(kind, _value(found))
-        for kind, pattern in _PLACES:
-            for found in pattern.finditer(text):
+        for kind, near in _BEHIND.items():
+            if kind != "token":  # a token is masked where it stands: a password may be an ordinary word
+                for found in near.matches(text, small):
+                    self.learn_value(kind, _value(found))
+        for kind, near in _PLACES:
+            for found in near.matches(text, small):
                 self.learn_value(kind, _value(found))
 
     def learn_value(self, kind: str, value: str) -> None:
@@ -247,21 +318,22 @@ class Masker:
             text = _BEARER.sub(lambda f: f.group("k") + f.group("g") + self._as("token", f.group("v")), text)
         if "=" in small and ("?" in small or "&" in small):
             text = _QUERY.sub(lambda f: f.group("k") + self._as("token", f.group("v")), text)
-        if "@" in small:
-            text = _USERINFO.sub(lambda f: f.group("k") + self._as("token", f.group("v")) + "@", text)
+        text = self._near(_USERINFO, lambda f: f.group("k") + self._as("token", f.group("v")) + "@", text)
         if any(start in text for start in _TOKEN_STARTS):
             text = _TOKENS.sub(lambda found: self._as("token", found.group()), text)
-        if any(word in small for word in _TRIGGERS["token"]):
-            text = _BEHIND["token"].sub(self._token_behind, text)
-        if "@" in small:
-            text = _EMAIL.sub(self._email, text)
-        text = _MAC.sub(self._mac, text)
-        text = _IPV6.sub(self._ipv6, text)
-        text = _IPV4.sub(self._ipv4, text)
-        text = _UDID.sub(lambda found: self._as("udid", found.group()), text)
-        if any(end in small for end in _LOCAL_ENDS):
-            text = _LOCAL.sub(self._local, text)
+        text = self._near(_BEHIND["token"], self._token_behind, text)
+        text = self._near(_EMAIL, self._email, text)
+        text = self._near(_MAC, self._mac, text)
+        text = self._near(_IPV6, self._ipv6, text)
+        text = self._near(_IPV4, self._ipv4, text)
+        text = self._near(_UDID, lambda found: self._as("udid", found.group()), text)
+        text = self._near(_LOCAL, self._local, text)
         return self._mask_words(text)
+
+    def _near(self, near: Near, replacement: Callable[[re.Match[str]], str], text: str) -> str:
+        if self._small[0] is not text:
+            self._small = (text, text.lower())
+        return near.sub(replacement, text, self._small[1])
 
     def mask_value(self, key: str, value: str) -> str:
         """A value whose key is known, as in a property list."""
@@ -282,7 +354,10 @@ class Masker:
             entry = self._words.get(found.group().casefold().replace("’", "'"))
             return self._as(*entry) if entry is not None else found.group()
 
-        return self._pattern.sub(replaced, text)
+        if len(self._words) > MOST_FOUND_SINGLY or not all(word.isascii() for word in self._words):
+            return self._pattern.sub(replaced, text)
+        near = Near(self._pattern, words=tuple(self._words), before=8, after=2 * MAX_VALUE)
+        return near.sub(replaced, text, text.lower().replace("’", "'"))
 
     def _remember(self, kind: str, value: str, *, like: str = "") -> None:
         folded = value.casefold().replace("’", "'")
