@@ -17,6 +17,7 @@ from harness import events
 from harness.apps import health, staged
 from harness.apps.activation import ENABLED, WAITING, Activation
 from harness.config import LaunchSpec
+from harness.errors import ProductFailure
 from harness.session.approving import DISABLED, ApprovalSteps
 from harness.session.mac import Mac
 from harness.waiting import Deadline
@@ -52,6 +53,27 @@ class Rung:
 def healer(rungs: list[Rung]) -> str | None:
     """The rung that healed it, None if none did."""
     return next((rung.name for rung in rungs if rung.outcome == HEALED), None)
+
+
+def approve_again(mac: Mac, approval: ApprovalSteps, activation: Activation) -> None:
+    """Approve in Settings an extension that was approved before. Where the app's network configuration is still saved, nobody is asked
+    for that again.
+
+    Raises:
+        ProductFailure: It cannot be approved.
+    """
+    saved = mac.app.configuration is not None and mac.oracle.configuration(approval.deadline()) is not None
+    if not saved:
+        approval.approve_in_settings(activation)
+        return
+    outcome = approval.approver.approve_in_settings(approval.deadline(), enter="url")
+    if not outcome.approvable:
+        raise ProductFailure(
+            f"{mac.app.extension.id} on {mac.name} to be approvable again",
+            seen=f"{outcome.why}; the state is {mac.state()}",
+            hint="the frames in the case file show each step",
+        )
+    activation.wait_until_done(approval.deadline())
 
 
 class Ladder:
@@ -151,7 +173,7 @@ class Ladder:
         activation = self.mac.activate()
         state = activation.wait_until_requested(self.approval.deadline())
         if state == WAITING:
-            self.approval.approve_in_settings(activation)
+            approve_again(self.mac, self.approval, activation)
         elif state == DISABLED and self.approval.can_switch:
             self.approval.switch_on()
         activation.wait_until_done(self._rung())

@@ -25,7 +25,7 @@ from harness.formats.network import NetworkConfiguration
 from harness.guest import Guest, users
 from harness.session.approving import QUESTIONS, ApprovalSteps
 from harness.session.mac import Installed, Mac
-from harness.session.recovering import Ladder, Rung, healer
+from harness.session.recovering import Ladder, Rung, approve_again, healer
 from harness.session.traffic import Traffic
 from harness.upgrades.expectations import Answer, Expectation, expect
 from harness.upgrades.paths import UNAPPROVED, Relation, State, Step, UpgradePath, relation
@@ -245,7 +245,7 @@ class UpgradeSteps:
             self._seen["approval"] = "asked for the first time, and given"
         elif expectation.answer is Answer.APPROVE or self._seen.get("pending") != expectation.likely:
             asked = self.approval.approver.look(kinds=QUESTIONS) is not None
-            self.approval.approve_in_settings(activation)
+            approve_again(self.mac, self.approval, activation)
             self._seen["approval"] = f"given once; a prompt {'was' if asked else 'was not'} on the screen"
         else:
             self.approval.switch_on()

@@ -32,7 +32,9 @@ class Stage:
         self.machine = SimpleNamespace(own_display=own)
         self.settings = SimpleNamespace(upgrades=UpgradeSettings(rung_seconds=1))
         launch = SimpleNamespace(environment={}, exits=True)
-        self.app = SimpleNamespace(extension=SimpleNamespace(id="ext"), deactivate=list(deactivate), launch=launch)
+        self.app = SimpleNamespace(
+            extension=SimpleNamespace(id="ext"), configuration=None, deactivate=list(deactivate), launch=launch
+        )
         self.guest = self.oracle = None
         self.can_switch = int(macos) >= 15
 
@@ -149,6 +151,31 @@ def test_what_is_asked_on_the_way_is_answered(climb: Any) -> None:
     stage.now = WAITING
     assert healer(climb(stage)) == "restart-app"
     assert stage.done == ["quit", "activate", "approve"]
+
+
+def test_nobody_waits_for_a_question_about_what_is_still_saved(climb: Any) -> None:
+    stage = Stage("approve")
+    stage.now = WAITING
+    stage.app.configuration = "tunnel"
+    stage.oracle = SimpleNamespace(configuration=lambda _: object())  # type: ignore[assignment]
+    walked: list[str] = []
+
+    def walk(_: object, *, enter: str) -> Any:
+        walked.append(enter)
+        stage.healthy = len(walked) > 1
+        return SimpleNamespace(approvable=len(walked) > 1, why="no such row")
+
+    stage.approver = SimpleNamespace(approve_in_settings=walk)  # type: ignore[attr-defined]
+    rungs = climb(stage)
+    assert walked == ["url", "url"]
+    assert "approve" not in stage.done
+    assert _outcomes(rungs) == {
+        "restart-app": BROKEN,
+        "off-on": NOT_TRIED,
+        "deactivate-activate": NOT_TRIED,
+        "reboot": HEALED,
+    }
+    assert "approvable again" in rungs[0].why
 
 
 def test_what_was_found_broken_must_work_too(climb: Any) -> None:
