@@ -107,6 +107,9 @@ class GuestSettings(_Table):
     password: SecretStr = SecretStr("admin")
     key: Path | None = None
     """A private key file; the password is still used for sudo and for the approval."""
+    vnc_user: str = Field(default="", max_length=63)
+    """The account to show to a VNC server that is Apple's Screen Sharing in the Mac (security type 30), with `password`; empty
+    for the hypervisor's own server, which has a password of its own."""
     ssh_port: int = Field(default=22, ge=1, le=65535)
     keepalive_seconds: float = Field(default=5.0, gt=0)
 

@@ -94,7 +94,7 @@ def _guest(settings: Settings, macos: str) -> Iterator[Line]:
             vnc = machine.vnc_endpoint(deadline)
             guest.connect(deadline)
             guest.wait_ready(deadline)
-            screen = VncScreen(vnc.host, vnc.port, vnc.password, name=machine.name)
+            screen = VncScreen(vnc.host, vnc.port, vnc.password, user=vnc.user or None, name=machine.name)
             try:
                 subject = Subject(guest, screen, macos, settings.guest.user, Deadline.after(300))
                 for finding in examine(subject):

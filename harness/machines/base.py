@@ -6,6 +6,7 @@ the end of the process, on Ctrl-C and SIGTERM (`guard_signals`), and after SIGKI
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -32,11 +33,20 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class VncEndpoint:
-    """The hypervisor's VNC server of one machine. The password stays in memory only and shows in no `repr`."""
+    """The VNC server of one machine. The password stays in memory only and shows in no `repr`.
+
+    Attributes:
+        user: The account that the password is of, for Apple's Screen Sharing in the Mac; empty for a hypervisor's server.
+    """
 
     host: str
     port: int
     password: str = field(repr=False)
+    user: str = ""
+
+    def of_account(self, user: str, password: str) -> VncEndpoint:
+        """The same place, with the word of an account instead of the server's; itself if no user is given."""
+        return dataclasses.replace(self, user=user, password=password) if user else self
 
     def __str__(self) -> str:
         return str(Endpoint(self.host, self.port))

@@ -209,7 +209,8 @@ class TartMachine(Machine):
         assert found is not None
         if (ended := self._ended()) is not None:
             raise ended
-        return found
+        who = self._owner.settings.guest
+        return found.of_account(who.vnc_user, who.reveal())
 
     def _await_running(self, deadline: Deadline) -> None:
         """Tart's lease files name addresses of VMs that do not run: so not before this one does. The VNC line comes after
@@ -375,7 +376,7 @@ class TartMachine(Machine):
             user = self._owner.settings.guest.user
             lines.append(f"  ssh -p {self._ssh.port} {user}@{self._ssh.host}")
         if vnc is not None and self.running():
-            lines.append(f"  vnc://:{vnc.password}@{vnc.host}:{vnc.port}")
+            lines.append(f"  vnc://{vnc.user}:{vnc.password}@{vnc.host}:{vnc.port}")
         lines.append(f"  {home}{self._cli.executable} stop {self.name}")
         lines.append(f"  {home}{self._cli.executable} delete {self.name}     (or: sysext gc --include-kept)")
         return "\n".join(lines)

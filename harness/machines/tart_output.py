@@ -124,7 +124,7 @@ def parse_vnc(text: str) -> VncEndpoint | None:
     for found in _VNC.finditer(text):
         port = int(found["port"])
         if 0 < port < 65536:
-            return VncEndpoint(found["host"].strip("[]"), port, found["password"])
+            return VncEndpoint(found["host"].strip("[]"), port, found["password"], found["user"])
     return None
 
 

@@ -454,7 +454,7 @@ class Mac:
 
             return DesktopScreen(name=self.name)
         vnc = self.machine.vnc_endpoint(deadline)
-        return VncScreen(vnc.host, vnc.port, vnc.password, name=self.name)
+        return VncScreen(vnc.host, vnc.port, vnc.password, user=vnc.user or None, name=self.name)
 
     def _record(self, screen: Screen) -> None:
         """Record the screen into the case file, unless it is not wanted; a full disk does not stop the scenario."""

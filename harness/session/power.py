@@ -126,7 +126,7 @@ def suspend_and_resume(mac: Mac, *, seconds: float = AWAY) -> Absence:
         machine.resume(deadline)
         if isinstance(mac.screen, VncScreen):
             vnc = machine.vnc_endpoint(deadline)
-            mac.screen.move_to(vnc.host, vnc.port, vnc.password)
+            mac.screen.move_to(vnc.host, vnc.port, vnc.password, user=vnc.user or None)
         mac.guest.drop()
         mac.guest.wait_ready(deadline)
         _same_boot(mac, session)
