@@ -73,7 +73,8 @@ class Prior:
     @property
     def rate(self) -> float:
         """The rate to go by: the supposed one where nothing is known."""
-        return self.failures / self.runs if self.runs and self.failures else SUPPOSED_RATE
+        known = self.failures / self.runs if self.runs and self.failures else SUPPOSED_RATE
+        return min(0.99, max(1e-6, known))
 
     @property
     def beta(self) -> tuple[float, float]:
