@@ -59,7 +59,7 @@ class Door:
         self.journal = journal
         self._holder = holder
         self._acceptor: asyncssh.SSHAcceptor | None = None
-        self._deaf: socket.socket | None = None
+        self._listener: socket.socket | None = None
         self.awake = asyncio.Event()
         self.awake.set()
         self.connections: set[asyncssh.SSHServerConnection] = set()
@@ -72,11 +72,10 @@ class Door:
         """Listen; the host key is made at the first boot."""
         if self._acceptor is not None:
             return
-        await self._listen(listen_beside(self._holder))
-
-    async def _listen(self, listener: socket.socket) -> None:
+        if self._listener is None:
+            self._listener = listen_beside(self._holder)
         self._acceptor = await asyncssh.listen(
-            sock=listener,
+            sock=self._listener.dup(),  # ours goes on listening when nobody accepts
             server_factory=lambda: _Server(self),
             server_host_keys=[self._host_key()],
             server_version=VERSION,
@@ -96,9 +95,9 @@ class Door:
 
     def shut(self) -> None:
         """Stop listening and cut every connection, without goodbye."""
-        if self._deaf is not None:
-            self._deaf.close()
-            self._deaf = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         self.awake.set()
         if self._acceptor is not None:
             self._acceptor.close()
@@ -110,20 +109,19 @@ class Door:
         if self._acceptor is None:
             return
         self.awake.clear()
-        self._deaf = listen_beside(self._holder)  # listens, and nobody accepts
-        self._acceptor.close()
+        self._acceptor.close()  # the listener stays, and nobody accepts
         self._acceptor = None
         for connection in self.connections:
             self._pause(connection, pause=True)
 
     async def wake(self) -> None:
         """It is awake: what waited is answered."""
-        deaf, self._deaf = self._deaf, None
+        if self.awake.is_set():
+            return
         self.awake.set()
         for connection in self.connections:
             self._pause(connection, pause=False)
-        if deaf is not None:
-            await self._listen(deaf)
+        await self.open()
 
     @staticmethod
     def _pause(connection: asyncssh.SSHServerConnection, *, pause: bool) -> None:

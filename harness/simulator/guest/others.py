@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _MADE = "others"
 ES_CLIENT = "Sentry Watch"
-NAMES = ("Aardvark Filter", "Bluewater Proxy", "Cobalt Monitor", "Dune Inspector", "Ember Firewall", "Fathom Probe",
-         "Granite Sensor", "Harbour Relay", "Indigo Tunnel", "Juniper Gate", "Kestrel Shield", "Lantern Guard")  # fmt: skip
+NAMES = ("Northwind Filter", "Quartz Proxy", "Ridgeline Monitor", "Saffron Inspector", "Tundra Firewall", "Lighthouse Probe",
+         "Harbour Relay", "Indigo Tunnel", "Juniper Gate", "Kestrel Shield", "Lantern Guard", "Maple Sensor")  # fmt: skip
 
 
 @dataclass(frozen=True)
