@@ -70,7 +70,7 @@ def signoff(
     from harness.history.store import open_history, require_history
     from harness.reports.signoff.config import load_signoff
     from harness.reports.signoff.document import sign_off
-    from harness.reports.signoff.gathering import gather
+    from harness.reports.signoff.gathering import gather, unmatched
     from harness.reports.signoff.pages import as_text
 
     config = load_signoff(demands)
@@ -81,6 +81,8 @@ def signoff(
     require_history(options)
     with open_history(options) as history:
         evidence = gather(history, app, release, config, options, rehearsal=rehearsal)
+        for line in unmatched(history, config):
+            click.echo(f"sysext: {line}", err=True)
     signed = sign_off(evidence)
     if out is not None:
         _write(signed, out, chosen)

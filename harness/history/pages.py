@@ -203,13 +203,18 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Failure rates</title>
 <meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
 <style>
-body { font: 14px/1.45 system-ui, sans-serif; margin: 2em; color: #1c1c1e; background: #fff }
+:root { --ink: #1c1c1e; --paper: #fff; --line: #e3e3e6; --bad: #b00020; --good: #137333; --bar: #c7d2de; --mark: #fff3cd }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e6e8; --paper: #18181a; --line: #3a3a3e; --bad: #ff8a8a; --good: #6fd08c; --bar: #46566a; --mark: #4a3c10 }
+}
+body { font: 14px/1.45 system-ui, sans-serif; margin: 2em; color: var(--ink); background: var(--paper) }
 h2 { margin-top: 2em; font-size: 1.1em }
 table { border-collapse: collapse }
-th, td { text-align: left; padding: .25em .8em .25em 0; border-bottom: 1px solid #e3e3e6; vertical-align: top }
-.simulated { background: #fff3cd; padding: .5em 1em; font-weight: 600 }
-tr.regression td:first-child { color: #b00020; font-weight: 600 }
-tr.improvement td:first-child { color: #137333; font-weight: 600 }
-svg .r { fill: #c7d2de } svg .f { fill: #b00020 }
+th, td { text-align: left; padding: .25em .8em .25em 0; border-bottom: 1px solid var(--line); vertical-align: top }
+.simulated { background: var(--mark); padding: .5em 1em; font-weight: 600 }
+tr.regression td:first-child { color: var(--bad); font-weight: 600 }
+tr.improvement td:first-child { color: var(--good); font-weight: 600 }
+svg .r { fill: var(--bar) } svg .f { fill: var(--bad) }
 </style></head><body>"""

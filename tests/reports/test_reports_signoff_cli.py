@@ -140,6 +140,16 @@ def test_the_four_refusals(sysext: Sysext, fill: Callable[..., None], tmp_path: 
     assert not (tmp_path / "reports").exists()
 
 
+def test_a_misspelt_scenario_is_told(sysext: Sysext, fill: Callable[..., None], tmp_path: Path) -> None:
+    fill(1)
+    (tmp_path / "signoff.toml").write_text(DEMANDS.replace('"first activation"', '"first activatoin", "first *"'))
+    code, _, err = sysext(*GIVEN)
+    assert code == 1
+    assert err == (
+        "sysext: no run of 'first activatoin' is in the history, of any release; did you mean 'first activation'?\n"
+    )
+
+
 def test_a_rehearsal_is_no_sign_off(sysext: Sysext, fill: Callable[..., None], tmp_path: Path) -> None:
     fill(59, simulated=True, provider="simulated")
     code, out, _ = sysext(*GIVEN, "--rehearsal", "--out", "x", "--format", "json,md")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -86,6 +87,18 @@ def rows_of(history: History, release: str, *, simulated: bool = False) -> list[
     if len(rows) > MOST_ROWS:
         raise UsageError(f"at most {MOST_ROWS} runs of {release}", seen="more", hint="use a history of its own")
     return rows
+
+
+def unmatched(history: History, config: SignOffFile) -> list[str]:
+    """Scenarios that are demanded and of which the history has no run at all, of whatever release and Mac: likely misspelt."""
+    names = {count.series.scenario for side in (False, True) for count in history.counts(Selection(simulated=side))}
+    told = []
+    for pattern in dict.fromkeys(pattern for item in config.item for pattern in item.scenarios):
+        if not any(fits(pattern, name) for name in names):
+            near = difflib.get_close_matches(pattern, sorted(names), n=1, cutoff=0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            told.append(f"no run of '{pattern}' is in the history, of any release{hint}")
+    return told
 
 
 def _wanted(scenario: str, config: SignOffFile) -> bool:
