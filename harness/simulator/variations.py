@@ -49,18 +49,15 @@ VARIATIONS: dict[str, tuple[str, str]] = {
         "what a press through the accessibility interface does; ignored: it is reported as done all the same",
     ),
     "others": (
-        "0…12",
-        "so many network extensions of other vendors are on the Mac from the beginning, enabled and running",
-    ),
-    "es-client": (
-        "none|beside|without-access",
-        "another vendor's Endpoint Security client is on the Mac; without-access: it complains that it has no Full Disk Access",
+        "0…12|es|es-without-access",
+        "so many network extensions of other vendors are on the Mac from the beginning, enabled and running; or their Endpoint Security client, which may complain that it has no Full Disk Access; `3+es` is both",
     ),
     "management": ("none|enrolled", "the Mac is enrolled in an MDM"),
     "lock": ("closed|open", "macOS 12: the lock of Security & Privacy"),
 }
 """Name to (values, the first being the usual one; what it does)."""
 
+_OTHERS = re.compile(r"(?:(\d|1[0-2])(?:\+(es|es-without-access))?|(es|es-without-access))", re.ASCII)
 _SOMEONE = re.compile(r"(ok|escape):(\d+(?:\.\d+)?)")
 
 
@@ -80,6 +77,12 @@ class Variations:
     def rows(self) -> int:
         """How many extensions wait."""
         return int(self.given.get("rows", "1"))
+
+    @property
+    def others(self) -> tuple[int, str]:
+        """(network extensions of others, "es" or "es-without-access" or "")."""
+        match = _OTHERS.fullmatch(self.given.get("others", "0"))
+        return (int(match[1] or 0), match[2] or match[3] or "") if match else (0, "")
 
     @property
     def someone(self) -> tuple[str, float]:
@@ -119,7 +122,7 @@ def _fits(name: str, value: str) -> bool:
     if name == "rows":
         return value.isascii() and value.isdecimal() and 1 <= int(value[:3]) <= 12
     if name == "others":
-        return value.isascii() and value.isdecimal() and int(value[:3]) <= 12
+        return _OTHERS.fullmatch(value) is not None
     if name == "row-name":
         return value == "app" or (value.startswith("developer:") and 0 < len(value.removeprefix("developer:")) <= 80)
     if name == "someone":

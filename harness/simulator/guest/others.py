@@ -1,4 +1,4 @@
-"""Other vendors' extensions that were on the Mac before ours (variations `others` and `es-client`).
+"""Other vendors' extensions that were on the Mac before ours (variation `others`).
 
 They are entries like any other: in db.plist and the listing, with a launchd job and a row in Settings. No fault is theirs.
 """
@@ -42,10 +42,9 @@ class Other:
 
 def wanted(guest: MacGuest) -> list[Other]:
     """Those that the variations ask for."""
-    variations = guest.settings.variations
-    count = int(variations.get("others") or 0)
+    count, client = guest.settings.variations.others
     found = [Other(name, "network") for name in NAMES[:count]]
-    if variations.get("es-client") != "none":
+    if client:
         found.append(Other(ES_CLIENT, "endpoint security"))
     return found
 
@@ -87,7 +86,7 @@ def put_there(guest: MacGuest) -> None:
 
 def says_hello(guest: MacGuest, entry: Entry, process: GuestProcess) -> None:
     """What the Endpoint Security client of another vendor logs where it has no Full Disk Access: noise, nothing of ours."""
-    if entry.kind != "endpoint security" or guest.settings.variations.get("es-client") != "without-access":
+    if entry.kind != "endpoint security" or guest.settings.variations.others[1] != "es-without-access":
         return
     for text in (
         "Failed to open service: 0xe00002d8: Caller lacks TCC authorization for Full Disk Access",
