@@ -25,7 +25,7 @@ def test_found_among_others(mac: Mac, approval: ApprovalSteps) -> None:
     company.expect_unharmed()
 
 
-@pytest.mark.sysext_simulated("others=es")
+@pytest.mark.sysext_simulated("others=es-without-access")
 def test_beside_an_endpoint_security_client(mac: Mac, approval: ApprovalSteps) -> None:
     """Clients of Endpoint Security can get in the way of anything on a Mac; one that is noisy does no harm."""
     company = keep_company(mac)

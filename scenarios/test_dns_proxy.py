@@ -11,6 +11,7 @@ from harness.session.soak import expect_names, soak
 pytestmark = [pytest.mark.sysext, pytest.mark.sysext_newest_only, pytest.mark.sysext_kinds("dns-proxy")]
 
 
+@pytest.mark.sysext_simulated("management=enrolled")
 def test_dns_proxy_soak(mac: Mac, approval: ApprovalSteps) -> None:
     expect_names(mac)
     mac.install()
