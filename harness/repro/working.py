@@ -38,6 +38,9 @@ def cycle_of(item: pytest.Function, cycle: int) -> pytest.Function:
         originalname=item.originalname,
     )
     new.own_markers = list(item.own_markers)
+    # Some versions of pytest take the id of the parameters for it, which is the same for each cycle: and so would be its run
+    # key, and all that is decided by that.
+    new._nodeid = f"{item.nodeid.removesuffix(item.name)}{name}"
     return new
 
 
