@@ -8,8 +8,8 @@ notes of the result. What is broken is taken up the recovery ladder, so that the
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,6 +92,8 @@ class UpgradeSteps:
             if step.state is State.ASLEEP:
                 absence = self.mac.sleep_display()
                 self._seen["display_slept"] = absence.happened
+                if not absence.happened:
+                    self._note(f"{step}: the display did not go to sleep ({absence.why}), so this is as while running")
             elif step.state is State.SECOND_USER:
                 self._log_in_second_user()
             self._configuration = self._saved_configuration()
@@ -179,7 +181,8 @@ class UpgradeSteps:
     def _log_in_second_user(self) -> None:
         """Another account, logged in through SSH: a session of its own, while the screen stays whose it is."""
         mac = self.mac
-        password = secrets.token_urlsafe(12)
+        # The same each time on the same Mac: a later step, or cycle, finds the account there.
+        password = hashlib.sha256(f"{mac.name} {SECOND_USER}".encode()).hexdigest()[:16]
         deadline = self._after(mac.settings.timeouts.ssh)
         users.add_user(mac.guest, SECOND_USER, password, deadline)
         settings = mac.settings.guest.model_copy(
@@ -216,8 +219,13 @@ class UpgradeSteps:
             early = entry is not None and entry.state == ENABLED and entry.version == version
             return "it is enabled, and nobody has allowed it" if early else None
 
+        def look() -> Entry | None:
+            if activation.launch.exit_code not in (None, *self.mac.app.launch.success_codes):
+                activation.wait_until_requested(self.approval.deadline())  # raises what became of the request
+            return self.mac.oracle.main(for_a_look(deadline))
+
         entry = wait_until(
-            lambda: self.mac.oracle.main(for_a_look(deadline)),
+            look,
             settled,
             what=f"{self.mac.app.extension.id} {version} on {self.mac.name} to be {' or '.join(expectation.pending)}",
             deadline=(deadline := self._after(self.mac.settings.timeouts.activation)),
@@ -229,8 +237,6 @@ class UpgradeSteps:
         self._seen["pending"] = entry.state
         if entry.state != expectation.likely:
             self._note(f"after the upgrade the extension is {entry.state.replace('_', ' ')}: macOS asks anew")
-        if activation.launch.exit_code not in (None, *self.mac.app.launch.success_codes):
-            activation.wait_until_requested(self.approval.deadline())  # raises what became of the request
 
     def _answer(self, activation: Activation, step: Step, expectation: Expectation) -> None:
         if step.state is State.ASLEEP:

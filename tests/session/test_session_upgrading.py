@@ -150,6 +150,18 @@ def test_until_somebody_answers_it_must_not_be_enabled(desk: Desk) -> None:
         assert getattr(caught.value, "verdict", None) == "product-failure"
 
 
+def test_a_request_that_failed_is_not_waited_for(desk: Desk) -> None:
+    step = Step("1.0-b", "2.0", state=State.WAITING)
+    desk.entries = [entry("activated_waiting_for_user", "1.0")]
+
+    def failed(_: object) -> None:
+        raise ProductFailure("the app to activate its extension", seen="code 11")
+
+    activation: Any = SimpleNamespace(launch=SimpleNamespace(exit_code=1), wait_until_requested=failed)
+    with pytest.raises(ProductFailure, match="code 11"):
+        steps_of(desk, step)._expect_pending(activation, expected(step))
+
+
 def test_an_old_copy_is_expected_of_a_rebuild_and_of_nothing_else(desk: Desk) -> None:
     rebuild = Step("1.0", "1.0-b")
     desk.working = StagedCopyWrong("the installed copy", seen="staged-stale")
