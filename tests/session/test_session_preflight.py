@@ -107,6 +107,18 @@ def test_an_upgrade_that_goes_wrong(case: Case, product: AppFile) -> None:
         assert "preflight error version-raised (0.4.1)" in " ".join(text.split())
 
 
+def test_what_is_walked_on_purpose_is_told_and_not_stopped(case: Case, product: AppFile) -> None:
+    """A rebuild and a downgrade: the rules about upgrades know nothing that whoever asks for them does not."""
+    older, newer = (product.release(version) for version in ("0.4.0", "0.4.1"))
+    declared = newer.model_copy(update={"rebuild_of": older.version})
+    rebuilt = product.model_copy(update={"releases": [older.model_copy(update={"rebuild_of": None}), declared]})
+    before_scenario(case, rebuilt, ("0.4.0", "0.4.1"))
+    assert "version-raised" in {one["rule"] for one in case.preflight if one["severity"] == "error"}
+    case.preflight.clear()
+    before_scenario(case, product, ("0.4.1", "0.4.0"))
+    assert case.why is None
+
+
 def test_each_release_alone_is_fine(case: Case, product: AppFile) -> None:
     before_scenario(case, product, ("0.4.1",))
     assert {one["severity"] for one in case.preflight} == {"note"}
