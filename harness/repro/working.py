@@ -11,6 +11,7 @@ Over the connection FD come ("run", item, cycle, attempt) and ("end",); back go 
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from multiprocessing.connection import Connection
@@ -30,17 +31,20 @@ _SAID = 500
 def cycle_of(item: pytest.Function, cycle: int) -> pytest.Function:
     """The same scenario once more, as an item of its own."""
     name = f"{item.name[:-1]}-cycle{cycle}]" if item.name.endswith("]") else f"{item.name}[cycle{cycle}]"
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None:
+        # Newer versions of pytest make the node id of these, not of the name. The same for each cycle, so would be its run key,
+        # and all that is decided by that.
+        kind = type(callspec._idlist)
+        callspec = dataclasses.replace(callspec, _idlist=kind([*callspec._idlist, f"cycle{cycle}"]))
     new: pytest.Function = type(item).from_parent(
         item.parent,
         name=name,
-        callspec=getattr(item, "callspec", None),
+        callspec=callspec,
         fixtureinfo=item._fixtureinfo,
         originalname=item.originalname,
     )
     new.own_markers = list(item.own_markers)
-    # Some versions of pytest take the id of the parameters for it, which is the same for each cycle: and so would be its run
-    # key, and all that is decided by that.
-    new._nodeid = f"{item.nodeid.removesuffix(item.name)}{name}"
     return new
 
 
