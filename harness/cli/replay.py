@@ -63,7 +63,7 @@ def replay(
     recorded = read_case(case, wanted)
     host = settings_from(config, **{"simulated.faults": [], "image": None})
     plan = plan_replay(recorded, host, root=root.absolute(), changes=Changes(**changed))
-    artifacts = _artifacts(host)
+    artifacts = _artifacts(host, claimed=not only_print)
     file = artifacts / "replay.toml"
     click.echo(f"replays {recorded.told}")
     if not only_print:
@@ -88,11 +88,13 @@ def replay(
     raise click.exceptions.Exit(_run(plan, recorded, file, artifacts, keep))
 
 
-def _artifacts(host: Settings) -> Path:
-    from harness.session.run import unused
+def _artifacts(host: Settings, *, claimed: bool) -> Path:
+    """A folder of this replay's own; made, if it is `claimed`: two at the same moment get two."""
+    from harness.session.run import claim, unused
 
     stamp = datetime.now(UTC).strftime("%Y-%m-%d_%H-%M-%S")
-    return unused(host.artifacts.absolute() / f"replay-{stamp}")
+    folder = host.artifacts.absolute() / f"replay-{stamp}"
+    return claim(folder) if claimed else unused(folder)
 
 
 def _run(plan: Replay, recorded: Recorded, file: Path, artifacts: Path, keep: str) -> int:
