@@ -22,7 +22,7 @@ unexport SYSEXT_WORKERS
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup scenarios upgrades test check bench bench-screens bench-triage report clean
+.PHONY: help setup test-setup scenarios upgrades test check bench bench-screens bench-triage bench-repro report clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
@@ -67,6 +67,9 @@ bench-screens: setup ## how well real screenshots are read (benchmarks/bench_scr
 bench-triage: setup ## how well causes are named: the table, and its floors
 	$(PYTHON_BIN) -m benchmarks.bench_triage
 	$(PYTHON_BIN) -m benchmarks.bench_triage_faults
+
+bench-repro: setup ## does `sysext repro` find a rare failure, with the error rates it states? (all: BENCH_REPRO='--experiments 200')
+	$(PYTHON_BIN) -m benchmarks.bench_repro --statistics --machines $(BENCH_REPRO)
 
 report: ## make the HTML report of the last scenarios (needs npm)
 	@scripts/report.sh $(ARTIFACTS)/allure $(ARTIFACTS)/report

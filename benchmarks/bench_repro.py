@@ -1,16 +1,21 @@
-"""Repeating until it is sure, and bisecting by chance, on drawn outcomes: do the stated error rates hold, at what cost?
+"""Repeating until it is sure: do the stated error rates hold, at what cost?
 
-    python -m benchmarks.bench_repro
+    python -m benchmarks.bench_repro                         drawn outcomes, seconds
+    python -m benchmarks.bench_repro --machines              every cycle an upgrade on a simulated Mac, and `sysext repro` itself
+    python -m benchmarks.bench_repro --machines --experiments 200 --results FILE      goes on where it was stopped
 
-Per pair of rates 200 experiments at each (seeds fixed), beside what the plan says exactly and beside Wald's own bounds, run on
-the same outcomes; then 100 bisections over 20 releases beside a halving with a fixed number of runs. Exit 1 below a floor.
+Drawn outcomes: per pair of rates 200 experiments at each (seeds fixed), beside what the plan says exactly and beside Wald's own
+bounds, run on the same outcomes; then 100 bisections over 20 releases beside a halving with a fixed number of runs. Machines:
+`benchmarks/repro_machines.py`; seeds are random and printed. Exit 1 below a floor.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -148,8 +153,24 @@ def bisections() -> bool:
 
 
 def main() -> int:
-    results = [sequential(), at_issue(), bisections()]
-    print("error rates as stated, at no more than 1.15 of Wald's runs:", "ok" if results[0] else "NOT MET")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--statistics", action="store_true", help="the part on drawn outcomes (the default)")
+    parser.add_argument("--machines", action="store_true", help="the part on simulated Macs")
+    parser.add_argument("--experiments", type=int, default=20, help="with the fault, and as many without [20]")
+    parser.add_argument("--workers", type=int, default=6, help="Macs side by side [6]")
+    parser.add_argument("--results", type=Path, help="a file of JSON lines: what is in it is not run again")
+    parser.add_argument("--no-engine", action="store_true", help="without a run of `sysext repro` itself")
+    options = parser.parse_args()
+    results = []
+    if options.statistics or not options.machines:
+        results += [sequential(), at_issue(), bisections()]
+        print("error rates as stated, at no more than 1.15 of Wald's runs:", "ok" if results[0] else "NOT MET")
+    if options.machines:
+        from benchmarks.repro_machines import engine, experiments_on_machines
+
+        results.append(experiments_on_machines(options.experiments, options.workers, options.results))
+        if not options.no_engine:
+            results.append(engine())
     return 0 if all(results) else 1
 
 

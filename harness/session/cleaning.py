@@ -12,7 +12,7 @@ from harness.waiting import Deadline
 if TYPE_CHECKING:
     from harness.session.mac import Mac
 
-AT_ONCE = 10.0
+AT_ONCE = 3.0
 """Seconds that macOS is given to remove an extension whose app is gone, before the Mac is restarted for it."""
 
 
