@@ -5,14 +5,12 @@
     python -m benchmarks.bench_repro --machines --experiments 200 --results FILE      goes on where it was stopped
 
 Drawn outcomes: per pair of rates 200 experiments at each (seeds fixed), beside what the plan says exactly and beside Wald's own
-bounds, run on the same outcomes; then 100 bisections over 20 releases beside a halving with a fixed number of runs. Machines:
-`benchmarks/repro_machines.py`; seeds are random and printed. Exit 1 below a floor.
+bounds, run on the same outcomes. Machines: `benchmarks/repro_machines.py`; seeds are random and printed. Exit 1 below a floor.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from pathlib import Path
@@ -22,15 +20,11 @@ import numpy as np
 from benchmarks.common import judge
 from harness.history.intervals import binomial_cdf
 from harness.history.sequential import Decision, Sprt, SprtPlan, plan_sprt
-from harness.history.statistics import Bisection, halving_runs
 
 EXPERIMENTS = 200
-TRIALS = 100
-RELEASES = [f"0.{number}" for number in range(20)]
 RATE = 0.2
 COST = 1.15
 """Mean cycles, in Wald's theoretical expectation for the stated error rates."""
-BISECTED = 0.90
 
 
 def experiments(plan: SprtPlan, rate: float, seed: int) -> tuple[int, float]:
@@ -100,58 +94,6 @@ def at_issue() -> bool:
     return good
 
 
-def bisect(rate: float, seed: int, prior: tuple[float, float] = (1, 3)) -> tuple[float, float]:
-    """Share of right answers, and mean runs."""
-    dice = np.random.default_rng(seed)
-    right, runs = 0, 0
-    for _ in range(TRIALS):
-        first_bad = int(dice.integers(1, len(RELEASES)))
-        bisection = Bisection(RELEASES, prior=prior)
-        while bisection.answer is None:
-            release = bisection.next_release()
-            bisection.update(release, RELEASES.index(release) >= first_bad and bool(dice.random() < rate))
-        right += bisection.answer == RELEASES[first_bad]
-        runs += bisection.runs
-    return right / TRIALS, runs / TRIALS
-
-
-def halve(rate: float, each: int, seed: int, *, stop_early: bool) -> tuple[float, float]:
-    """The same by halving, with so many runs of each release asked about, or fewer once one has failed."""
-    dice = np.random.default_rng(seed)
-    right, runs = 0, 0
-    for _ in range(20 * TRIALS):
-        first_bad = int(dice.integers(1, len(RELEASES)))
-        low, high = 1, len(RELEASES) - 1
-        while low < high:
-            middle = (low + high) // 2
-            failed = dice.random(each) < (rate if middle >= first_bad else 0)
-            runs += int(np.argmax(failed)) + 1 if stop_early and failed.any() else each
-            low, high = (low, middle) if failed.any() else (middle + 1, high)
-        right += low == first_bad
-    return right / (20 * TRIALS), runs / (20 * TRIALS)
-
-
-def bisections() -> bool:
-    good = True
-    print(
-        "rate   Bayes: right  runs | halving, rate known: runs each, right, runs | stopping at a failure: right, runs"
-    )
-    for rate in (0.1, RATE, 0.5):
-        right, runs = bisect(rate, seed=7)
-        known = bisect(rate, 7, prior=(1 + 50 * rate, 3 + 50 * (1 - rate)))
-        each, expected = halving_runs(len(RELEASES), rate, min(right, 0.995))
-        share, fixed = halve(rate, each, 8, stop_early=False)
-        share_early, early = halve(rate, each, 8, stop_early=True)
-        print(
-            f"{rate:<6} {right:10.2f} {runs:6.1f} | {known[0]:20.2f} {known[1]:6.1f} | {each:22} {share:10.3f} {fixed:6.1f} (said {expected}) | "
-            f"{share_early:20.3f} {early:6.1f}"
-        )
-        if math.isclose(rate, RATE):
-            good &= judge(f"bisected rightly at {rate:.0%}", right, BISECTED, most=False)
-            good &= judge("its runs, by those of the halving that is as often right", runs / fixed, 1.0)
-    return good
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--statistics", action="store_true", help="the part on drawn outcomes (the default)")
@@ -163,7 +105,7 @@ def main() -> int:
     options = parser.parse_args()
     results = []
     if options.statistics or not options.machines:
-        results += [sequential(), at_issue(), bisections()]
+        results += [sequential(), at_issue()]
         print("error rates as stated, at no more than 1.15 of Wald's runs:", "ok" if results[0] else "NOT MET")
     if options.machines:
         from benchmarks.repro_machines import engine, experiments_on_machines
