@@ -39,7 +39,7 @@ FLOOR = 0.95
 FIRST = "test_first_activation.py::test_first_activation_through_the_prompt"
 UPGRADE = "test_lifetime.py::test_upgrade_with_the_extension_running"
 SWITCHED = "test_switched_off.py::test_switched_off_and_on_again"
-RED, ENVIRONMENT, GREEN = "product-failure", "environment-failure", "passed"
+RED, ENVIRONMENT, GREEN, REFUSED = "product-failure", "environment-failure", "passed", "not begun"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Expected:
 
     Attributes:
         code: The fault's own code.
-        verdict: Of the scenario. Where it is `passed`, the code must be in the result's notes.
+        verdict: Of the scenario. Where it is `passed`, the code must be in the result's notes. `not begun`: the run is refused
+            before there is a case file, in words.
         given: How the fault is written, where more than its code is needed.
     """
 
@@ -105,11 +106,12 @@ FAULTS: dict[str, Expected] = {
     ),
     **_all("disable-stuck-still-running", scenario=SWITCHED),
     **_all("app-group-profile-mismatch", verdict=GREEN),
-    **_all("env-vm-limit", "env-keychain", "env-pull-404", "env-disk-full", verdict=ENVIRONMENT),
-    "env-hung-boot": Expected("env-hung-boot", verdict=ENVIRONMENT, environment={"SYSEXT_TIMEOUTS__BOOT": "8"}),
+    **_all("env-vm-limit", "env-keychain", "env-disk-full", verdict=ENVIRONMENT),
+    **_all("env-pull-404", verdict=REFUSED),
+    "env-hung-boot": Expected("env-hung-boot", verdict=ENVIRONMENT, environment={"SYSEXT_TIMEOUTS__BOOT": "25"}),
     "env-vnc-freeze": Expected("env-vnc-freeze", verdict=ENVIRONMENT, given="env-vnc-freeze:hard=1"),
     "env-ssh-drop": Expected("env-ssh-drop", verdict=ENVIRONMENT, given="env-ssh-drop:after=1"),
-    "env-stale-ip": Expected("env-stale-ip", verdict=GREEN, given="env-stale-ip:seconds=5"),
+    "env-stale-ip": Expected("env-stale-ip", verdict=GREEN, given="env-stale-ip:seconds=20"),
     "env-slow-clone": Expected("env-slow-clone", verdict=GREEN, given="env-slow-clone:seconds=30"),
     **_all("env-stop-needs-kill", verdict=GREEN),
     # A pass needs no sysdiagnose: it is seen beside a failure only (see ALONE_WITH).
@@ -118,6 +120,8 @@ FAULTS: dict[str, Expected] = {
 """By code. A fault that is known and not here is told by `main`, and counts as wrong."""
 ALONE_WITH = {"env-sysdiagnose-hangs": "extension-not-running"}
 """Faults that need a failure to show in: with which one they are injected; they have to be told, the other named first."""
+SURVIVABLE = "env-ssh-drop"
+"""Whether the cut comes where it ends the run is a matter of moments; if it does not, it has to be told."""
 PAIRABLE = [code for code, expected in FAULTS.items() if expected.verdict == RED and code not in ALONE_WITH]
 NOISE = ["app-group-profile-mismatch", "env-sysdiagnose-hangs", "env-stop-needs-kill"]
 QUICK = {
@@ -153,6 +157,10 @@ class Run:
     @property
     def mark(self) -> Mark:
         """How right it is; see the module."""
+        if FAULTS[self.faults[0]].verdict == REFUSED:
+            return "alone" if self.verdict == REFUSED else "wrong"
+        if self.faults == (SURVIVABLE,) and self.verdict == GREEN:
+            return "alone" if SURVIVABLE in self.told and not self.causes else "wrong"
         failing = [code for code in self.faults if not FAULTS[code].told and code not in ALONE_WITH]
         quiet = [code for code in self.faults if code not in failing]
         if any(code not in self.told and code not in self.causes for code in quiet):
@@ -195,6 +203,8 @@ def run(faults: Sequence[str], folder: Path) -> Run:
             command, env=environ, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, timeout=600, check=False
         )
     results: list[dict[str, Any]] = [json.loads(path.read_text()) for path in artifacts.rglob("result.json")]
+    if not results and "an image that exists" in (folder / name / "output.txt").read_text(errors="replace"):
+        return Run(tuple(faults), REFUSED, (), "", frozenset(), "no image of that name", time.monotonic() - started)
     if not results:
         return Run(tuple(faults), "no result", (), "", frozenset(), f"see {folder / name / 'output.txt'}", 0.0)
     result = max(results, key=lambda one: one["attempt"])

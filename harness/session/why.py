@@ -23,7 +23,7 @@ from harness.session.case import Case
 from harness.triage.bounded import Answer, triage_bounded
 from harness.triage.known_issues import Failure, Issue, KnownIssues
 from harness.triage.observed import OUTCOME
-from harness.triage.passing import Unexpected, survived, unexpected_lines
+from harness.triage.passing import Unexpected, survived, suspected, unexpected_lines
 
 MOST_SIGNS: Final = 3
 """Signs of a cause in `result.json`; all are in `triage.json`."""
@@ -44,7 +44,6 @@ def explain(case: Case, *, extension_id: str, known: KnownIssues, today: date | 
             if verdict in _FAILURES:
                 if case.settings.triage.automatic and case.why is None:  # the preflight says why itself
                     case.why = _triaged(case, verdict, extension_id)
-                    _tell(case, {cause.code for cause in case.why.causes})
                 _look_up(case, verdict, known, today)
             elif verdict is Verdict.PASSED:
                 _passed(case, extension_id, known, today)
@@ -60,6 +59,7 @@ def _triaged(case: Case, verdict: Verdict, extension_id: str) -> Why:
             answer = triage_bounded(case.folder.path, extension_id=extension_id, seconds=case.settings.triage.seconds)
             answer = _labelled(answer, simulated=case.simulated)
             why = why_of(answer, verdict)
+            _tell(case, {cause.code for cause in why.causes}, _suspected(answer.found))
             step.note(headline=why.headline, causes=[cause.code for cause in why.causes])
             for path in _kept(case.folder.path, answer):
                 step.attach(path)
@@ -158,10 +158,16 @@ def _passed(case: Case, extension_id: str, known: KnownIssues, today: date) -> N
         )
 
 
-def _tell(case: Case, named: set[str]) -> None:
-    """What the run survived, by its code: an address that was stale, a process that had to be killed. No alarm, never raises."""
+def _suspected(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(str(one["code"]), str(one["lacks"])) for one in found.get("suspected", ())]
+
+
+def _tell(case: Case, named: set[str], lesser: Sequence[tuple[str, str]] = ()) -> None:
+    """What the run survived, by its code: an address that was stale, a process that had to be killed; and what only troubles the
+    product. No alarm, never raises.
+    """
     try:
-        for told in survived(case.folder.path):
+        for told in (*survived(case.folder.path), *suspected(lesser)):
             if told.what not in named:
                 case.notes.append(f"{told.what}: {told.title}: {told.text}")
                 events.event("survived", code=told.what, text=told.text)

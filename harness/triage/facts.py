@@ -54,6 +54,8 @@ _LIST_ROW = re.compile(r"(?:^|\n)- (-?\d{1,5}) ([A-Za-z0-9][\w.-]{3,200})$")
 """A line of `launchctl list` of a job without a process: how it ended, and its label."""
 _RUNNING_ROW = re.compile(r"(?:^|\n)(\d{1,7}) (?:-|-?\d{1,5}) (NetworkExtension\.[\w.-]{3,200})$")
 """A line of `launchctl list`, or of the services in `launchctl print system`, of a network extension's job that has a process."""
+_PRINT = re.compile(r"^(?:PID Status Label|services = \{|system = \{)")
+"""Where such a print begins."""
 _JOB_OF_EXTENSION = re.compile(r"^(?:[A-Z0-9]{10}|NetworkExtension|CMIOExtension)\.")
 _CRASHES: Final = frozenset({-4, -5, -6, -8, -10, -11})
 _SAVED = re.compile(
@@ -73,7 +75,8 @@ class TextFacts:
         self._names: dict[str, tuple[int, Unit]] = {}
         self._saved: list[tuple[str, Unit]] = []
         self._jobs: list[tuple[str, str, Unit]] = []
-        self._running: dict[str, dict[str, Unit]] = {}
+        self._running: dict[tuple[str, int], dict[str, Unit]] = {}
+        self._prints = 0
         self._counted: set[tuple[str, int, str]] = set()
 
     def feed(self, unit: Unit) -> None:
@@ -88,10 +91,12 @@ class TextFacts:
                 self._mdm = unit
         if text[:2] == "- " and unit.place != "log" and len(self._jobs) < 1000 and (row := _LIST_ROW.search(text)):
             self._ended(int(row.group(1)), row.group(2), unit)
+        if unit.place != "log" and _PRINT.search(text):
+            self._prints += 1
         if "NetworkExtension." in text and unit.place != "log" and not unit.repeats:
             for found in _RUNNING_ROW.finditer(text):
                 if found.group(1) != "0" and len(self._running) < 1000:
-                    self._running.setdefault(unit.file, {})[found.group(2)] = unit
+                    self._running.setdefault((unit.file, self._prints), {})[found.group(2)] = unit
         if ".ips" in text or ".crash" in text:
             for name in _REPORT_NAME.finditer(text):
                 key = (unit.file, unit.numbers[0], name.group())

@@ -23,6 +23,8 @@ HANDOVER: Final = 30.0
 """Seconds after which a delegate interface that is still missing is no change of link any more."""
 NEAR: Final = 60.0
 """Seconds around a request in which a crash of the app is suspicious."""
+REPEATED: Final = 3
+"""So many connections that are dropped after a replacement are no accident."""
 MAX_KEPT: Final = 2000
 
 _ID = r"([A-Za-z0-9][\w-]{0,100}(?:\.[\w-]{1,100}){1,20})"
@@ -43,6 +45,15 @@ _CONFLICT = re.compile(
 )
 _GONE = re.compile(
     r"client connection \(pid \d+\) invalidated|invalidated because the client process \(pid \d+\)|client.{0,40}cancel",
+    re.IGNORECASE,
+)
+_DROPPED = re.compile(
+    r"(?:NSXPCConnection|connection to service)\b.{0,160}\b(?:was |is |been )?invalidated"
+    r"|Code=409[79]\b.{0,80}\bconnection to service\b.{0,160}\binvalidated",
+    re.IGNORECASE,
+)
+_ONE_SHOT = re.compile(
+    r"no-senders|cancelled the connection|client process|pid 0 created|named com\.apple\.|failed at lookup",
     re.IGNORECASE,
 )
 _STAGING = re.compile(rf"staging extension with identifier {_ID}|staging bundle from", re.IGNORECASE)
@@ -160,6 +171,7 @@ class History:
         self._refused_silently: set[str] = set()
         self._conflicts: list[tuple[Unit, bool, bool]] = []
         self._cancelled: Unit | None = None
+        self._dropped: list[Unit] = []
         self._coalesced: list[Unit] = []
         self._new_requests = 0
         self._asked: list[Unit] = []
@@ -248,6 +260,15 @@ class History:
             self._refused_silently.update(self._open_attempts)
         if self._conflicts and "rror" in text and self._conflicts[-1][2] and _CODE_ELEVEN.search(text):
             self._cancelled = unit  # the app lives, it was asked, and it has answered
+        if (
+            self.replaced
+            and "invalidat" in unit.low
+            and len(self._dropped) < MAX_KEPT
+            and unit.process != "sysextd"
+            and _DROPPED.search(text)
+            and not _ONE_SHOT.search(text)
+        ):
+            self._dropped.append(unit)
         if unit.process and unit.process not in ("sysextd",) and unit.place == "log":
             if unit.process in _ASKERS or ("xtension" in text and _ASKED.search(text)):
                 self._asked.append(unit)
@@ -443,6 +464,8 @@ class History:
         for unit, gone, answered in self._conflicts:
             if gone and not answered:
                 yield Fact("conflict-unanswered", unit)
+        if len(self._dropped) >= REPEATED:
+            yield Fact("invalidated-after-replacement", self._dropped[0])
         if self._cancelled is not None:
             yield Fact("conflict-cancelled", self._cancelled)
         for identifier, life in self._lives.items():

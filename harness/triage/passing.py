@@ -132,22 +132,39 @@ def unexpected_lines(folder: Path, *, scenario: str, extension_id: str = "") -> 
         return [Unexpected("not covered", "", "", text)]
     rules = load_rules()
     found: list[Unexpected] = []
-    for cause in triage([log], extension_id=extension_id or None).causes:
-        decisive = [
-            each for each in cause.signs if each.role == "decisive"
-        ]  # a complaint proves nothing in a whole log
+    answer = triage([log], extension_id=extension_id or None)
+    for cause in answer.causes:
         alarm = cause.severity == "fatal"
-        # What only troubles is told where it is about the product: how a request ended, the scenario has seen itself.
-        if not decisive or not (alarm or load_catalog().get(cause.code).reach == "product"):
+        # A complaint proves nothing in a whole log, so it is no alarm. What only troubles is told where it is about the
+        # product: how a request ended, the scenario has seen itself.
+        signs = [each for each in cause.signs if each.role == "decisive" or not alarm]
+        if not signs or not (alarm or troubles_only(cause.code)):
             continue
-        sign = decisive[0]
+        sign = signs[0]
         if not any(rules.allows(scenario, cause.code, each.text) for each in cause.signs):
             found.append(
                 Unexpected(cause.code, sign.process, sign.time, sign.text, sign.count, alarm=alarm, title=cause.title)
             )
+    found += [noise for noise in suspected(answer.suspected) if not rules.allows(scenario, noise.what, noise.text)]
     said = [item.text for item in found]
     found += [item for item in fatal_lines(open_input(log).records, rules, scenario) if item.text not in said]
     return found[:MOST]
+
+
+def troubles_only(code: str) -> bool:
+    """Whether a cause is about the product, and fails nothing by itself."""
+    cause = load_catalog().get(code)
+    return cause.severity == "degraded" and cause.reach == "product"
+
+
+def suspected(found: Sequence[tuple[str, str]]) -> list[Unexpected]:
+    """Of the suspected causes (code, why no more than that) those that only trouble the product, to be told."""
+    catalog = load_catalog()
+    return [
+        Unexpected(code, "", "", f"suspected only: {lack}", alarm=False, title=catalog.get(code).title)
+        for code, lack in found
+        if code in catalog.causes and troubles_only(code)
+    ]
 
 
 def survived(folder: Path) -> list[Unexpected]:

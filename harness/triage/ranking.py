@@ -96,7 +96,8 @@ def rank(
     failures = [item for item in evidence if item.cause.id not in BENIGN]
     proven = [item for item in failures if item.proven]
     if proven:
-        proven += [item for item in failures if not item.proven and _concur(item)]
+        # What the harness itself saw and got over is told elsewhere; it does not become a cause by coming twice.
+        proven += [item for item in failures if not item.proven and not item.cause.of_our_own and _concur(item)]
     suspected = [item for item in failures if item not in proven]
     for item in proven:
         _score(item, proven, history)

@@ -226,13 +226,33 @@ def test_what_is_expected_in_a_pass_is_not_told(tmp_path: Path) -> None:
     assert "no-policy-outside-applications" in [item.what for item in told]
 
 
-def test_what_is_odd_and_not_fatal_is_not_told(tmp_path: Path) -> None:
+def test_what_is_odd_and_not_fatal_is_told_and_is_no_alarm(tmp_path: Path) -> None:
     noise = (
         "Entitlement com.apple.security.application-groups=(X) is ignored because of invalid application signature or "
     )
     folder = make(tmp_path, log=line("trustd", noise + "incorrect provisioning profile", "Error") * 3).folder.path
     assert [cause.severity for cause in triage([folder / "log-stream.ndjson"]).causes] == ["degraded"]
-    assert unexpected_lines(folder, scenario="upgrade") == []
+    (told,) = unexpected_lines(folder, scenario="upgrade")
+    assert (told.what, told.process, told.count, told.alarm) == ("app-group-profile-mismatch", "trustd", 3, False)
+    more = make(
+        tmp_path / "b", log=line("trustd", noise + "incorrect provisioning profile", "Error") + line("x", "y") * 200
+    )
+    (told,) = unexpected_lines(more.folder.path, scenario="upgrade")  # in a whole log no more than suspected
+    assert (told.what, told.alarm) == ("app-group-profile-mismatch", False)
+
+
+def test_a_noise_does_not_fail_a_strict_pass(tmp_path: Path) -> None:
+    case = make(
+        tmp_path,
+        log=line(
+            "trustd",
+            "Entitlement x is ignored because of invalid application signature or incorrect provisioning profile",
+        ),
+        **{"triage.strict_passing": True},
+    )
+    explain(case, extension_id=EXTENSION, known=KnownIssues([]))
+    assert case.failure is None
+    assert any("app-group-profile-mismatch" in note and "nothing came of it" in note for note in case.notes)
 
 
 def test_an_expectation_needs_a_reason() -> None:
