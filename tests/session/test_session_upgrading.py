@@ -143,11 +143,15 @@ def test_until_somebody_answers_it_must_not_be_enabled(desk: Desk) -> None:
     desk.entries = [entry("activated_waiting_for_user")]
     made._expect_pending(activation, expected(step))
     assert "asks anew" in desk.case.notes[0]
-    for wrong in (entry("activated_enabled"), entry("activated_disabled", "1.0")):
+    for wrong, said in (
+        (entry("activated_enabled"), "nobody has allowed it"),
+        (entry("activated_disabled", "1.0"), "1.0"),
+    ):
         desk.entries = [wrong]
         with pytest.raises(Exception, match=r"com\.example\.app\.ext") as caught:
             made._expect_pending(activation, expected(step))
         assert getattr(caught.value, "verdict", None) == "product-failure"
+        assert said in str(caught.value)
 
 
 def test_a_request_that_failed_is_not_waited_for(desk: Desk) -> None:
