@@ -13,14 +13,14 @@ import pytest
 from harness import events
 from harness.approval import Approver
 from harness.approval import walk as walk_module
-from harness.errors import HarnessError, ProductFailure
+from harness.errors import HarnessError, ProductFailure, UsageError
 from harness.screen import RapidReader, VncScreen
 from harness.simulator.display.gallery import APP, StillModel
 from harness.simulator.interfaces import Alert, AlertKind, PendingExtension
 from harness.waiting import Deadline
 
 PASSWORD = "Tr0ub4dor&3"
-WAITING, ENABLED = "activated_waiting_for_user", "activated_enabled"
+WAITING, ENABLED, DISABLED = "activated_waiting_for_user", "activated_enabled", "activated_disabled"
 
 
 class Model(StillModel):
@@ -30,6 +30,8 @@ class Model(StillModel):
         super().__init__(*names)
         self.deaf = False
         self.passwords: list[str] = []
+        self.off: list[str] = []
+        self.stuck = ""
 
     def check_password(self, password: str) -> bool:
         self.passwords.append(password)
@@ -42,9 +44,20 @@ class Model(StillModel):
                 for row in self.rows
             ]
 
+    def disallow(self, identifier: str) -> None:
+        self.off.append(identifier)
+        if not self.deaf:
+            self.rows = [
+                dataclasses.replace(row, enabled=False) if row.identifier == identifier else row for row in self.rows
+            ]
+
     def state(self, name: str) -> str | None:
+        if self.stuck and self.off:
+            return self.stuck
         row = next((row for row in self.rows if row.app_name == name), None)
-        return None if row is None else ENABLED if row.enabled else WAITING
+        if row is None:
+            return None
+        return ENABLED if row.enabled else DISABLED if self.off else WAITING
 
 
 @dataclasses.dataclass
@@ -205,6 +218,18 @@ def test_a_wrong_password_is_named_after_two_tries(world: Worlds) -> None:
     assert not here.settings_open
 
 
+@pytest.mark.parametrize(("version", "variations"), [("15", ""), ("26", "password=user-empty")])
+def test_a_cancelled_password_approves_nothing(version: str, variations: str, world: Worlds) -> None:
+    here = world(version, variations=variations)
+    outcome = here.approver.cancel_password_in_settings(Deadline(120))
+    assert outcome.why == walk_module.CANCELLED
+    assert outcome.approvable is False
+    assert here.hits[-1].endswith("/Cancel")
+    assert here.model.passwords == []
+    assert here.model.state(APP) == WAITING
+    assert not here.settings_open
+
+
 def test_not_listed_is_not_approvable(world: Worlds) -> None:
     here = world("15", "Aardvark Filter")
     outcome = here.approver.approve_in_settings(Deadline(120), enter="url")
@@ -349,6 +374,52 @@ def test_enabled_already_needs_nothing(world: Worlds) -> None:
     outcome = here.approver.approve_in_settings(Deadline(60), enter="url")
     assert outcome.approvable is True
     assert here.hits == []
+
+
+def _on(*names: str) -> list[PendingExtension]:
+    return [
+        PendingExtension(f"com.example.{number}", name, "network", False, True) for number, name in enumerate(names)
+    ]
+
+
+@pytest.mark.parametrize(("version", "look"), [("15", {}), ("26", {"appearance": "dark"})])
+def test_off_and_on_again(version: str, look: dict, world: Worlds) -> None:
+    """Only our switch is pressed, among several that are on; and then it is a switch to be put on again."""
+    here = world(version, **look)
+    here.model.rows = _on("Aardvark Filter", APP)
+    outcome = here.approver.switch_off_in_settings(Deadline(120))
+    assert outcome.approvable is True, outcome.why
+    assert (here.model.off, here.model.state(APP), here.model.passwords) == (["com.example.1"], DISABLED, [PASSWORD])
+    assert [row.enabled for row in here.model.rows] == [True, False]
+    assert not here.settings_open
+    outcome = here.approver.approve_in_settings(Deadline(120), enter="url")
+    assert outcome.approvable is True, outcome.why
+    assert here.model.state(APP) == ENABLED
+    assert here.hits == [*ROUTES[int(version)]] * 2
+
+
+def test_a_switch_that_does_nothing_and_an_end_that_never_comes(world: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk_module, "PATIENCE", 1.0)
+    here = world("15")
+    here.model.rows = _on(APP)
+    here.model.stuck = "terminating_for_disable_but_still_running"
+    outcome = here.approver.switch_off_in_settings(Deadline(120))
+    assert outcome.approvable is False
+    assert "the state stays terminating_for_disable_but_still_running" in outcome.why
+    assert len(here.model.off) == 1
+    assert not here.settings_open
+
+
+def test_off_already_needs_nothing_and_older_ones_have_no_switch(world: Worlds) -> None:
+    here = world("15")
+    here.model.rows = [dataclasses.replace(row, enabled=False) for row in _on(APP)]
+    here.model.off = ["earlier"]
+    assert here.approver.switch_off_in_settings(Deadline(60)).approvable is True
+    assert here.hits == []
+    old = world("14")
+    with pytest.raises(UsageError, match="macOS 14"):
+        old.approver.switch_off_in_settings(Deadline(60))
+    assert old.urls == []
 
 
 def test_what_is_recorded_is_json(world: Worlds) -> None:
