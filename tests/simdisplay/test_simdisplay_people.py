@@ -103,7 +103,7 @@ def test_a_locked_screen_wants_the_users_password() -> None:
     assert model.open == 1
 
 
-@pytest.mark.parametrize("version", ["13", "15", "26"])
+@pytest.mark.parametrize("version", ["13", "26"])
 def test_a_standard_user_is_asked_for_an_administrator(version: str) -> None:
     model = Person("tester", administrator=False)
     here = desktop(model, version)
@@ -112,7 +112,7 @@ def test_a_standard_user_is_asked_for_an_administrator(version: str) -> None:
     here._authenticate((100.0, 100.0, 800.0, 600.0), "Login Items", allowed.append)
     assert here._sheet is not None
     assert [(field.secret, field.text) for field in here._sheet.fields] == [(False, ""), (True, "")]
-    for name, password, done in (("tester", "retset", []), ("boss", "ssob", [True])):
+    for name, password, done in (("b", "ssob", []), ("boss", "ssob", [True])):
         write(here, name)
         here.key(keys.TAB, down=True)
         write(here, password)
