@@ -105,8 +105,6 @@ def pytest_arguments(
     if same_mac:
         given.append("--sysext-same-mac")
     given += ["-q", "--tb", "short", "-p", "no:cacheprovider"]
-    if importlib.util.find_spec("xdist") is not None:
-        given += ["-n", "0"]  # whatever the project's own options say: workers are ours
     if importlib.util.find_spec("pytest_timeout") is not None:
         given += ["--timeout", str(SECONDS_SIMULATED if simulated else SECONDS_REAL)]
     return given
