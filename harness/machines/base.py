@@ -33,7 +33,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class VncEndpoint:
-    """The VNC server of one machine. The password stays in memory only and shows in no `repr`.
+    """The VNC server of one machine. The password stays in memory (of a kept machine: in its lease, too) and shows in no `repr`.
 
     Attributes:
         user: The account that the password is of, for Apple's Screen Sharing in the Mac; empty for a hypervisor's server.
