@@ -31,6 +31,7 @@ from harness.apps.health import XpcBroken
 from harness.errors import SysextError, Verdict
 from harness.history.intervals import clopper_pearson
 from harness.history.sequential import Decision, Sprt, SprtPlan, plan_sprt
+from harness.machines import guard_signals
 from harness.session.approving import ApprovalSteps
 from harness.session.mac import Mac, machine_folder
 from harness.session.run import Run, open_run
@@ -39,13 +40,13 @@ from harness.waiting import Deadline
 FAULT = "xpc-endpoints-missing-after-upgrade"
 MACOS = "15"
 OLDER, NEWER = "0.11.4", "0.11.5"
-READY = 4.0
+READY = 10.0
 """Seconds that endpoints are waited for: a simulated Mac without delays has them at once, and a broken one costs so much."""
 RATE = 0.2
 LOW, HIGH = 0.02, 0.1
 """What the test tells apart: as `sysext repro --rate 0.1` does."""
 COST = 1.15
-LAST = 5
+LAST = 20
 """Macs for one experiment at most."""
 
 
@@ -197,9 +198,10 @@ class Upgrades:
 
 
 def work(wanted: Wanted, folder: Path) -> dict[str, Any]:
-    """For a pool of processes: one experiment, Ctrl-C left to whoever leads."""
+    """For a pool of processes: one experiment. Ctrl-C is left to whoever leads; SIGTERM puts the Mac away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return Bench(folder).experiment(wanted)
+    with guard_signals():
+        return Bench(folder).experiment(wanted)
 
 
 _READER: list[Any] = []
@@ -253,14 +255,17 @@ def experiments_on_machines(count: int, workers: int, results: Path | None) -> b
         pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")))
         tasks = [pool.submit(work, one, Path(folder)) for one in wanted]
         try:
-            for task in as_completed(tasks):
-                one = task.result()
-                done.append(one)
-                _append(results, one)
-                print(_line(one, len(done), time.monotonic() - started), flush=True)
+            with guard_signals():
+                for task in as_completed(tasks):
+                    one = task.result()
+                    done.append(one)
+                    _append(results, one)
+                    print(_line(one, len(done), time.monotonic() - started), flush=True)
         except BaseException:
             for task in tasks:
                 task.cancel()
+            for process in multiprocessing.active_children():
+                process.terminate()
             raise
     return _judged(done, plan)
 
