@@ -84,12 +84,13 @@ class Canvas:
         return [*lines, line] if line else lines
 
 
-def difference(old: NDArray[np.uint8], new: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
-    """Where two framebuffers of one size (four bytes a pixel) differ: x, y, width, height; None where they do not."""
-    changed = old.view(np.uint32)[:, :, 0] != new.view(np.uint32)[:, :, 0]
+def bring(new: NDArray[np.uint8], *, into: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
+    """Copy a framebuffer into another of its size (four bytes a pixel); where they differed: x, y, width, height, or None."""
+    changed = into.view(np.uint32)[:, :, 0] != new.view(np.uint32)[:, :, 0]
     rows = np.flatnonzero(changed.any(axis=1))
     if rows.size == 0:
         return None
     columns = np.flatnonzero(changed[rows[0] : rows[-1] + 1].any(axis=0))
-    y0, x0 = int(rows[0]), int(columns[0])
-    return x0, y0, int(columns[-1]) + 1 - x0, int(rows[-1]) + 1 - y0
+    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    into[y0:y1, x0:x1] = new[y0:y1, x0:x1]
+    return x0, y0, x1 - x0, y1 - y0

@@ -16,7 +16,7 @@ from PIL import Image
 from harness.simulator.display import accessibility, backdrop, keys, people
 from harness.simulator.display.alerts import AlertWindow
 from harness.simulator.display.backdrop import BOOT_SIZE, ForeignWindow
-from harness.simulator.display.canvas import Box, Canvas, difference
+from harness.simulator.display.canvas import Box, Canvas, bring
 from harness.simulator.display.listed import Listed
 from harness.simulator.display.lock import LockScreen
 from harness.simulator.display.passwords import PasswordSheet
@@ -564,13 +564,9 @@ class Desktop:
             for listener in tuple(self._listeners):
                 listener(None)
             return
-        region = difference(old, new)
-        if region is None:
-            return
-        x0, y0, width, height = region
-        part = (slice(y0, y0 + height), slice(x0, x0 + width))
-        old[part] = new[part]
-        self._tell(region)
+        region = bring(new, into=old)
+        if region is not None:
+            self._tell(region)
 
     def _tell(self, region: Region) -> None:
         for listener in tuple(self._listeners):
