@@ -18,6 +18,11 @@ class Proof:
     def __init__(self, mac: Mac) -> None:
         self._mac = mac
         self._traffic = Traffic(mac.guest, mac.app.traffic)
+        spec = mac.app.traffic
+        if spec is None:
+            mac.case.notes.append("traffic was not tried: the app file has no [traffic]")
+        elif not spec.count_command:
+            mac.case.notes.append("traffic that goes past the extension would not be seen: no traffic.count_command")
         self._traffic.try_without(Deadline.after(mac.settings.timeouts.command))
 
     def expect(self) -> Health:
