@@ -19,7 +19,7 @@ from harness.apps.oracle import Oracle, Snapshot
 from harness.bundles.app import AppBundle, SystemExtensionBundle
 from harness.bundles.releases import fetch_release
 from harness.config import AppFile, LaunchSpec, Settings
-from harness.errors import EnvironmentFailure, HarnessError, SysextError, UsageError, Verdict
+from harness.errors import EnvironmentFailure, HarnessError, ProductFailure, SysextError, UsageError, Verdict
 from harness.evidence import Manifest, collect, collect_before_reboot
 from harness.formats.launchctl import Job
 from harness.guest import Guest, LogStream
@@ -277,7 +277,7 @@ class Mac:
         """End the app that asked as a crash of its own would (SIGABRT, which leaves a crash report).
 
         Raises:
-            HarnessError: It does not run.
+            ProductFailure: It does not run any more.
         """
         installed = self._installed()
         executable = f"{installed.path}/Contents/MacOS/{installed.bundle.executable.path.name}"
@@ -288,7 +288,11 @@ class Mac:
             deadline=self._after(self.settings.timeouts.command),
         )
         if not found.ok:
-            raise HarnessError("a running app to crash", seen=f"no process of {executable}")
+            raise ProductFailure(
+                f"{self.app.name} on {self.name} to run as long as its request waits",
+                seen=f"no process of {executable}: it has ended by itself",
+                hint="a crash report is in the case file, if it crashed",
+            )
         events.event("crashed", what=executable)
 
     def reboot(self) -> None:
