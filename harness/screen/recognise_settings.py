@@ -134,6 +134,7 @@ def see_sheet(frame: Frame, page: Page, lines: Sequence[TextLine], region: Box, 
     done = next((line for line in inside if any(spec.matches(line.text) for spec in page.buttons)), None)
     if done is not None:  # the page goes on below the sheet
         inside = [line for line in inside if line.box.y0 < done.box.y1]
+        region = _up_to(done, region)
     body = contains(page.bodies, [line for line in inside if line.box.y0 - heading.box.y1 <= 5 * heading.box.height])
     rows = _switch_rows(frame, page, [line for line in inside if line is not done], region)
     if not body and not (done is not None and any(button is not None for _, button in rows)):
@@ -194,10 +195,13 @@ def _see_sheet_of_app(
             ),
             None,
         )
-        button = _switch(frame, row, row, region) if above and done is not None else None
-        if button is None or done is None:
+        if done is None or not above:
             continue
-        others = [other for other in rows if other is not row and _switch(frame, other, other, region) is not None]
+        inner = _up_to(done, region)
+        button = _switch(frame, row, row, inner)
+        if button is None:
+            continue
+        others = [other for other in rows if other is not row and _switch(frame, other, other, inner) is not None]
         named = next((line.text for line in above if is_app(line.text, wanted)), None)
         name = above[0].text if wanted is None else named
         button = replace(button, text=name or row.text)
@@ -223,6 +227,11 @@ def _see_sheet_of_app(
             rows=(name or row.text,),
         )
     return None
+
+
+def _up_to(done: TextLine, region: Box) -> Box:
+    """A sheet ends a little to the right of its Done: what is further right is on the page below, whose rows have switches too."""
+    return Box(region.x0, region.y0, max(region.x0 + 1, min(region.x1, done.box.x1 + 3 * done.box.height)), region.y1)
 
 
 def _is_row(page: Page, line: TextLine) -> bool:

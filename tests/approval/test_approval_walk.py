@@ -395,7 +395,7 @@ def test_off_and_on_again(version: str, look: dict, world: Worlds) -> None:
     outcome = here.approver.approve_in_settings(Deadline(120), enter="url")
     assert outcome.approvable is True, outcome.why
     assert here.model.state(APP) == ENABLED
-    assert here.hits == [*ROUTES[int(version)]] * 2
+    assert [hit for hit in here.hits if "(i)" not in hit] == [*ROUTES[int(version)][1:]] * 2
 
 
 def test_a_switch_that_does_nothing_and_an_end_that_never_comes(world: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
