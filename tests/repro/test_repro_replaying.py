@@ -234,19 +234,24 @@ def test_the_same_content_under_another_name_is_the_app_file(root: Path) -> None
 
 def test_an_image_that_is_gone_is_taken_by_its_name_and_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
+    nothing = False
 
     class Provider:
         def check(self, image: str) -> None:
             asked.append(image)
-            raise UsageError("an image", seen="404 manifest unknown")
+            if "@" in image or nothing:
+                raise UsageError("an image", seen="404 manifest unknown")
 
     monkeypatch.setattr("harness.machines.provider_for", lambda _settings: Provider())
     replay = plan(root)
     check_image(replay, Settings())
 
-    assert asked == [DIGEST]
+    assert asked == [DIGEST, "ghcr.io/x/macos:latest"]
     assert replay.table["image"] == "ghcr.io/x/macos:latest"
     assert "404 manifest unknown" in told_differences(replay.differences)[0]
+    nothing = True
+    with pytest.raises(UsageError, match="404"):
+        check_image(plan(root), Settings())
 
 
 def test_the_command_pins_release_and_settings(root: Path, tmp_path: Path) -> None:
