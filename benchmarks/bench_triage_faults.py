@@ -39,6 +39,8 @@ FLOOR = 0.95
 FIRST = "test_first_activation.py::test_first_activation_through_the_prompt"
 UPGRADE = "test_lifetime.py::test_upgrade_with_the_extension_running"
 SWITCHED = "test_switched_off.py::test_switched_off_and_on_again"
+ASLEEP = "test_sleep_and_suspend.py::test_works_after_sleep"
+AMONG = "test_beside_others.py::test_found_among_others"
 RED, ENVIRONMENT, GREEN, REFUSED = "product-failure", "environment-failure", "passed", "not begun"
 
 
@@ -105,6 +107,8 @@ FAULTS: dict[str, Expected] = {
         scenario=UPGRADE,
     ),
     **_all("disable-stuck-still-running", scenario=SWITCHED),
+    **_all("proxy-dead-after-wake", scenario=ASLEEP),
+    **_all("network-extension-count-limit", scenario=AMONG),
     **_all("app-group-profile-mismatch", verdict=GREEN),
     **_all("env-vm-limit", "env-keychain", "env-disk-full", verdict=ENVIRONMENT),
     **_all("env-pull-404", verdict=REFUSED),
@@ -118,6 +122,8 @@ FAULTS: dict[str, Expected] = {
     **_all("env-sysdiagnose-hangs", verdict=RED),
 }
 """By code. A fault that is known and not here is told by `main`, and counts as wrong."""
+ELSEWHERE = {"mdmclient-not-running-with-dns-proxy": "needs an app with a DNS proxy; this one has none"}
+"""Not measured here, and why."""
 ALONE_WITH = {"env-sysdiagnose-hangs": "extension-not-running"}
 """Faults that need a failure to show in: with which one they are injected; they have to be told, the other named first."""
 SURVIVABLE = "env-ssh-drop"
@@ -207,7 +213,9 @@ def run(faults: Sequence[str], folder: Path) -> Run:
         return Run(tuple(faults), REFUSED, (), "", frozenset(), "no image of that name", time.monotonic() - started)
     if not results:
         return Run(tuple(faults), "no result", (), "", frozenset(), f"see {folder / name / 'output.txt'}", 0.0)
-    result = max(results, key=lambda one: one["attempt"])
+    # A broken environment is tried twice: the first is what the fault did.
+    broken = all(one["verdict"] == ENVIRONMENT for one in results)
+    result = (min if broken else max)(results, key=lambda one: one["attempt"])
     why = result.get("why") or {}
     causes = tuple(cause["code"] for cause in why.get("causes", ())) if why.get("verdict") == "failure" else ()
     told = " ".join(str(note) for note in result.get("notes", ()))
@@ -236,7 +244,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=3, help="runs at once; they mostly wait")
     parser.add_argument("--keep", type=Path, help="keep the case files here")
     options = parser.parse_args()
-    left_out = sorted(set(known_faults()) - set(FAULTS))
+    left_out = sorted(set(known_faults()) - set(FAULTS) - set(ELSEWHERE))
+    print("".join(f"not measured here: {code}: {why}\n" for code, why in ELSEWHERE.items()), end="")
     if left_out:
         print(f"NOT IN THE TABLE, counted as wrong: {', '.join(left_out)}")
     print(f"seed of the pairs: {options.seed}")
