@@ -55,7 +55,7 @@ def test_the_live_line() -> None:
 def test_the_report_names_causes_case_files_and_the_kept_mac() -> None:
     text = say(decided("pfpfe" + "p", kept=2))
     for said in (
-        "UNDECIDED: 2 of 5 cycles failed",
+        "FAILING: 2 of 5 cycles failed: the rate is above 7.6 %",
         "xpc-broken  2  case-2, case-4",
         f"Kept Mac: sysext attach {FOLDER}/case-2",
         "Not counted, and run again: 1 broken by the environment",
