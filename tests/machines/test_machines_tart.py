@@ -119,7 +119,7 @@ def test_machine_deaf_to_stop_is_killed(create, stub, seen):
         stub.told(deaf=True)
         # The deafness is read at start only, so start a deaf one.
         machine.stop(Deadline(20))
-        machine.resume(Deadline(20))
+        machine.start(Deadline(20))
         end = machine.stop(Deadline(1.0))
         assert end.reason is EndReason.KILLED
         assert not machine.running()

@@ -261,7 +261,13 @@ class Provider:
 
 
 @pytest.mark.parametrize(
-    ("release", "wanted"), [(None, ["0.11.4", "0.11.5"]), ("0.11.5", ["0.11.4", "0.11.5"]), ("0.11.4", ["0.11.4"])]
+    ("release", "wanted"),
+    [
+        (None, ["0.11.4", "0.11.5"]),
+        ("0.11.5", ["0.11.4", "0.11.5"]),
+        ("0.11.4", ["0.11.1", "0.11.4"]),
+        ("0.11.1", ["0.11.1"]),
+    ],
 )
 def test_preparing_has_the_release_and_the_one_before_it(
     overrides: dict[str, object], monkeypatch: pytest.MonkeyPatch, release: str | None, wanted: list[str]
