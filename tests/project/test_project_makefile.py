@@ -12,7 +12,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMISED = ["help", "setup", "scenarios", "test", "check", "bench", "bench-screens", "bench-triage", "report", "clean", "upgrades"]
+PROMISED = [
+    "help",
+    "setup",
+    "scenarios",
+    "test",
+    "check",
+    "bench",
+    "bench-screens",
+    "bench-triage",
+    "bench-repro",
+    "report",
+    "clean",
+    "upgrades",
+]
 
 
 def make(*arguments: str, **environment: str) -> str:
