@@ -122,6 +122,12 @@ def test_a_product_s_failure_or_a_hint_is_none_either(code: str, tmp_path: Path)
         assert [cause.code for cause in found.causes] == ["approval-pending"]
 
 
+def test_an_error_that_quotes_a_log_is_no_log(tmp_path: Path) -> None:
+    quoted = "ES_NEW_CLIENT_RESULT_ERR_NOT_PERMITTED; activateDecision found two entries for org.weir.filter; MacOS error: -67062"
+    found = triage([case(tmp_path / "case", outcome("X", quoted, verdict="product-failure"))])
+    assert [cause.code for cause in found.causes] == ["approval-pending"]
+
+
 def test_an_older_case_file_says_it_in_its_result(tmp_path: Path) -> None:
     folder = case(tmp_path / "case")
     (folder / "result.json").write_text(json.dumps({"verdict": "environment-failure", "error": SSH}))
