@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,41 @@ _REMEMBERED = 256
 """Changed boxes that are remembered for `touched`."""
 _MOST_STALE = 64
 """Places that a spare picture lacks, told one by one; more become one."""
+
+
+class _Memory:
+    """The memory of one picture, and whether somebody still looks into it.
+
+    What is handed out is an array made from a lease, an object of its own. numpy holds on to it from each array and each view of it, and
+    from whatever reads those (the array interface's rule: who gave the memory is kept as long as it is used). So the memory is free once the
+    lease is gone, which is asked by a weak reference: nothing counts references, and an interpreter that is late to let go only costs memory.
+    """
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels = pixels
+        self._leases: list[weakref.ref[_Lease]] = []
+
+    @property
+    def lent(self) -> bool:
+        """Whether a view of it is still alive."""
+        self._leases = [lease for lease in self._leases if lease() is not None]
+        return bool(self._leases)
+
+    def lend(self) -> Pixels:
+        """All of it, read-only, whatever is done to the flags."""
+        lease = _Lease(self.pixels)
+        self._leases.append(weakref.ref(lease))
+        return np.asarray(lease)
+
+
+class _Lease:
+    """See `_Memory`."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._pixels = pixels
+        shown = dict(pixels.__array_interface__)
+        shown["data"] = (shown["data"][0], True)
+        self.__array_interface__: dict[str, Any] = shown
 
 
 class Front:
@@ -39,8 +75,8 @@ class Front:
         self.serial = 0
         self.time = 0.0
         self._log = log
-        self._pixels: Pixels | None = None
-        self._spare: Pixels | None = None
+        self._memory: _Memory | None = None
+        self._spare: _Memory | None = None
         self._stale: list[Box] = []
         self._frame: Frame | None = None
         self._recent: list[tuple[int, Box]] = []
@@ -49,12 +85,12 @@ class Front:
     @property
     def there(self) -> bool:
         """Whether there has been a picture."""
-        return self._pixels is not None
+        return self._memory is not None
 
     @property
     def size(self) -> tuple[int, int] | None:
         """(width, height); None before the first picture."""
-        pixels = self._pixels
+        pixels = self.picture
         return (pixels.shape[1], pixels.shape[0]) if pixels is not None else None
 
     @property
@@ -65,15 +101,14 @@ class Front:
     @property
     def picture(self) -> Pixels | None:
         """The newest pixels, to be read at once and only by the thread that draws; None before the first picture."""
-        return self._pixels
+        memory = self._memory
+        return memory.pixels if memory is not None else None
 
     def frame(self) -> Frame | None:
         """The newest frame; the same one while nothing changes."""
         with self.news:
-            if self._frame is None and self._pixels is not None:
-                pixels = self._pixels[:]
-                pixels.setflags(write=False)
-                self._frame = Frame(pixels, self.serial, self.time)
+            if self._frame is None and self._memory is not None:
+                self._frame = Frame(self._memory.lend(), self.serial, self.time)
             return self._frame
 
     def touched(self, since: int, region: Box) -> bool:
@@ -102,11 +137,12 @@ class Front:
             changed: What of it is not as before.
         """
         with self.news:
-            if self._pixels is None or self._pixels.shape[:2] != back.shape[:2]:
+            if self._memory is None or self._memory.pixels.shape[:2] != back.shape[:2]:
                 if not regions:
                     return True  # only a new size: its pixels come with the next update
-                self._pixels = self._spare = self._frame = None  # the old one goes before the new one comes
-                self._pixels = _converted(back)
+                self._memory = self._spare = self._frame = None  # the old one goes before the new one comes
+                self._stale = []
+                self._memory = _Memory(_converted(back))
                 changed = [Box(0, 0, back.shape[1], back.shape[0])]
             elif changed:
                 self._draw(back, changed)
@@ -125,21 +161,21 @@ class Front:
 
     def _draw(self, back: NDArray[np.uint8], changed: Sequence[Box]) -> None:
         self._frame = None
-        if self._pixels is not None and _references(self._pixels) <= _ALONE:
+        if self._memory is not None and not self._memory.lent:
             for box in changed:
-                _convert(back, self._pixels, box)
+                _convert(back, self._memory.pixels, box)
             self._stale += changed
         else:
             whole = Box(0, 0, back.shape[1], back.shape[0])
             boxes = [*changed, *self._stale]
-            if self._spare is None or _references(self._spare) > _ALONE:
-                self._spare = np.empty((whole.height, whole.width, 3), np.uint8)
+            if self._spare is None or self._spare.lent:
+                self._spare = _Memory(np.empty((whole.height, whole.width, 3), np.uint8))
                 boxes = [whole]
             elif sum(box.width * box.height for box in boxes) > whole.width * whole.height:
                 boxes = [whole]
             for box in boxes:
-                _convert(back, self._spare, box)
-            self._pixels, self._spare = self._spare, self._pixels
+                _convert(back, self._spare.pixels, box)
+            self._memory, self._spare = self._spare, self._memory
             self._stale = list(changed)
         if len(self._stale) > _MOST_STALE:
             self._stale = [around(self._stale)]
@@ -164,21 +200,3 @@ def _convert(back: NDArray[np.uint8], front: Pixels, box: Box) -> None:
 
     area = np.s_[box.y0 : box.y1, box.x0 : box.x1]
     cv2.cvtColor(back[area], cv2.COLOR_BGRA2RGB, dst=front[area])
-
-
-def _references(pixels: Pixels) -> int:
-    """How many there are to an array; a view of it, and a view of that, is one too, for views refer to whose memory it is."""
-    return sys.getrefcount(pixels)
-
-
-class _Owner:
-    def __init__(self) -> None:
-        self.pixels = np.zeros((1, 1, 3), np.uint8)
-
-    def references(self) -> int:
-        return _references(self.pixels)
-
-
-_ALONE = _Owner().references()
-"""References to an array that one object has as an attribute, and asks about, as `Front` does; how many that makes is the
-interpreter's affair."""

@@ -6,8 +6,10 @@ import random
 import socket
 import struct
 import threading
+from collections.abc import Callable
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +23,15 @@ from harness.screen.rfb_stream import Connection
 from harness.waiting import Deadline, wait_until
 
 WIDTH, HEIGHT = 90, 150
-KEPT = ("nothing", "the frame", "a part of it", "a part of a part")
+KEPT = (
+    "nothing",
+    "the frame",
+    "a part of it",
+    "a part of a part",
+    "a memoryview",
+    "a part of a memoryview",
+    "a generator",
+)
 
 
 class Server:
@@ -63,9 +73,24 @@ class Server:
         return words.rectangle(x, y, width, height, ZRLE, self.packer.zrle(wire, lambda ways: rng.choice(ways)))
 
 
-def keep(frame: Frame, how: str) -> np.ndarray | None:
+def keep(frame: Frame, how: str) -> Callable[[], np.ndarray] | None:
+    """Something that still looks into a frame's memory, without the frame; called, it shows what is there now."""
     part = frame.crop(Box(1, 1, WIDTH - 1, HEIGHT - 1))
-    return {"nothing": None, "the frame": frame.pixels, "a part of it": part, "a part of a part": part[3:9, 2:]}[how]
+    held: object = {
+        "nothing": None,
+        "the frame": frame.pixels,
+        "a part of it": part,
+        "a part of a part": part[3:9, 2:],
+        "a memoryview": memoryview(frame.pixels),
+        "a part of a memoryview": memoryview(part)[2:5],
+        "a generator": (row for row in part),
+    }[how]
+    if held is None:
+        return None
+    if how == "a generator":
+        rows = held
+        return lambda: next(rows).copy()  # type: ignore[call-overload,no-any-return]
+    return lambda: np.array(held)
 
 
 @settings(max_examples=40, deadline=None)
@@ -78,7 +103,7 @@ def test_frames_are_what_the_server_drew_and_stay_so(seed: int, kept: list[str])
         said.append(server.update())
         pictures.append(server.picture.copy())
     front = Front(events.current())
-    held: list[tuple[np.ndarray, np.ndarray]] = []
+    held: list[tuple[Callable[[], np.ndarray], np.ndarray]] = []
     before: np.ndarray | None = None
     with listening(says(words.hello(WIDTH, HEIGHT) + b"".join(said))) as port:
         connection = Connection("127.0.0.1", port, None)
@@ -102,13 +127,14 @@ def test_frames_are_what_the_server_drew_and_stay_so(seed: int, kept: list[str])
                 frame = front.frame()
                 assert frame is not None
                 np.testing.assert_array_equal(frame.pixels, picture)
-                if (part := keep(frame, how)) is not None:
-                    held.append((part, part.copy()))
-                del frame, part
+                if (look := keep(frame, how)) is not None:
+                    # A generator shows each row once: its second is row 2 of the picture, without the margin.
+                    held.append((look, look() if how != "a generator" else picture[1, 1:-1].copy()))
+                del frame, look
         finally:
             connection.close()
-    for part, copy in held:
-        np.testing.assert_array_equal(part, copy)
+    for look, copy in held:
+        np.testing.assert_array_equal(look(), copy)
 
 
 def bring(front: Front, value: int, *, size: tuple[int, int] = (8, 6)) -> None:
@@ -143,6 +169,46 @@ def test_memory_of_frames_that_are_kept_is_not() -> None:
         frames.append(front.frame())
     assert len({where(frame) for frame in frames}) == 6
     assert [frame.pixels[0, 0, 0] for frame in frames if frame is not None] == list(range(6))
+
+
+def test_nobody_can_write_into_a_frame() -> None:
+    front = Front(events.current())
+    bring(front, 1)
+    frame = front.frame()
+    assert frame is not None
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        frame.pixels.setflags(write=True)
+    with pytest.raises(ValueError, match="read-only"):
+        frame.pixels[0, 0] = 2
+
+
+def test_frames_taken_by_many_threads_stay_as_they_are() -> None:
+    """Each thread takes frames, looks into a part of each twice, and keeps some; the one that draws never waits for them."""
+    front = Front(events.current())
+    bring(front, 0, size=(64, 48))
+    wrong: list[str] = []
+    done = threading.Event()
+
+    def look() -> None:
+        kept: list[tuple[int, np.ndarray]] = []
+        while not done.is_set():
+            frame = front.frame()
+            assert frame is not None
+            part = frame.pixels[3:40, 5:60][::2]
+            first = int(part[0, 0, 0])
+            del frame
+            kept = [*kept, (first, part)][-3:]
+            wrong.extend(f"{was}: {np.unique(old).tolist()}" for was, old in kept if np.unique(old).tolist() != [was])
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for value in range(400):
+        bring(front, value % 251, size=(64, 48))
+    done.set()
+    for thread in threads:
+        thread.join(30)
+    assert wrong == []
 
 
 def test_a_new_size_starts_anew() -> None:
