@@ -10,12 +10,14 @@ import re
 
 from harness import events
 from harness.config import TrafficSpec
-from harness.errors import ProductFailure, SysextError, UsageError, Verdict
-from harness.guest import Guest
+from harness.errors import ProductFailure, SysextError, UsageError, Verdict, WaitTimeout
+from harness.guest import CommandTimeout, Guest
 from harness.waiting import Deadline, wait_until
 
 COMMAND_SECONDS = 30.0
 """What one try may take at most."""
+ANSWER_SECONDS = 15.0
+"""Within which a guest whose traffic hangs has to answer something else, or it is the way to it that is broken."""
 MOST_TEXT = 100_000
 
 
@@ -43,21 +45,27 @@ class Traffic:
 
         Raises:
             ProductFailure: It does not.
+            EnvironmentFailure: The Mac cannot be asked.
             UsageError: `count_pattern` is no regular expression with a group.
         """
         if self.spec is None or not self.usable:
             return {"judged": False}
         with events.step("traffic") as step:
             before = self._count(deadline)
-            wait_until(
-                lambda: self._try(deadline),
-                lambda reason: reason is None,
-                what=f"traffic to pass on {self.guest.name} ({self.spec.command[0]})",
-                deadline=deadline,
-                interval=1.0,
-                hint="the same command passed before the activation: the extension stops it, or its tunnel is dead",
-                blame=Verdict.PRODUCT_FAILURE,
-            )
+            try:
+                wait_until(
+                    lambda: self._try(deadline),
+                    lambda reason: reason is None,
+                    what=f"traffic to pass on {self.guest.name} ({self.spec.command[0]})",
+                    deadline=deadline,
+                    interval=1.0,
+                    hint="the same command passed before the activation: the extension stops it, or its tunnel is dead",
+                    blame=Verdict.PRODUCT_FAILURE,
+                )
+            except WaitTimeout:
+                # A Mac that is gone lets nothing pass either; this raises if it is.
+                self.guest.run(["true"], deadline=Deadline.after(ANSWER_SECONDS), check=False)
+                raise
             after = self._count(deadline)
             step.note(counted_before=before, counted_after=after)
         if before is not None and (after is None or after <= before):
@@ -73,6 +81,8 @@ class Traffic:
         assert self.spec is not None
         try:
             result = self.guest.run(self.spec.command, deadline=deadline.sub(COMMAND_SECONDS), check=False)
+        except CommandTimeout as error:
+            return f"no end of it: {error.seen}".splitlines()[0]
         except SysextError as error:
             if error.verdict is Verdict.ENVIRONMENT_FAILURE:
                 raise

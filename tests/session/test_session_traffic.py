@@ -10,7 +10,8 @@ import pytest
 
 from harness import events
 from harness.config import TrafficSpec
-from harness.errors import EnvironmentFailure, ProductFailure, UsageError, WaitTimeout
+from harness.errors import EnvironmentFailure, ProductFailure, UsageError, Verdict, WaitTimeout
+from harness.guest import CommandTimeout
 from harness.session.traffic import Traffic
 from harness.waiting import Deadline
 
@@ -19,6 +20,7 @@ class Told:
     """A guest whose `curl` and counter answer as they are told, the last answer for ever."""
 
     name = "mac"
+    gone = False
 
     def __init__(self, *answers: tuple[int, str], counts: Sequence[str] = ()) -> None:
         self.answers = list(answers)
@@ -27,12 +29,18 @@ class Told:
 
     def run(self, argv: list[str], *, deadline: Deadline, check: bool = True, sudo: bool = False) -> Any:
         self.asked.append((argv[0], sudo))
+        if argv[0] == "true" and not self.gone:
+            return SimpleNamespace(exit_code=0, text="", stderr=b"")
         if argv[0] == "count":
             text = self.counts.pop(0) if len(self.counts) > 1 else self.counts[0]
             return SimpleNamespace(exit_code=0, text=text, stderr=b"")
         code, text = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if argv[0] == "true":
+            raise EnvironmentFailure("ssh", seen="gone")
         if code == -1:
             raise EnvironmentFailure("ssh", seen=text)
+        if code == -2:
+            raise CommandTimeout("curl", seen=text, blame=Verdict.ENVIRONMENT_FAILURE)
         return SimpleNamespace(exit_code=code, text=text, stderr=text.encode() if code else b"")
 
 
@@ -123,3 +131,22 @@ def test_a_pattern_that_is_none_is_named() -> None:
     here = traffic(Told((0, "x")), expect_output="(")
     with pytest.raises(UsageError, match=r"traffic\.expect_output"):
         here.try_without(soon())
+
+
+def test_traffic_that_hangs_is_the_products_failure_as_long_as_the_mac_answers() -> None:
+    """The last try has less time than the command takes to give up by itself; that is no fault of the environment."""
+    told = Told((0, ""), (-2, "still running after 1.2 s, ended; it had said nothing"))
+    here = traffic(told)
+    here.try_without(soon())
+    with pytest.raises(WaitTimeout, match="still running after") as caught:
+        here.expect(soon())
+    assert caught.value.verdict is Verdict.PRODUCT_FAILURE
+    told.gone = True
+    with pytest.raises(EnvironmentFailure, match="gone"):
+        here.expect(soon())
+
+
+def test_a_network_that_hangs_before_anything_is_activated_is_told_and_not_judged() -> None:
+    here = traffic(Told((-2, "still running after 30 s")))
+    here.try_without(soon())
+    assert here.usable is False
