@@ -187,28 +187,32 @@ def test_frames_taken_by_many_threads_stay_as_they_are() -> None:
     front = Front(events.current())
     bring(front, 0, size=(64, 48))
     wrong: list[str] = []
+    seen: list[set[int]] = [set() for _ in range(4)]
     done = threading.Event()
 
-    def look() -> None:
+    def look(serials: set[int]) -> None:
         kept: list[tuple[int, np.ndarray]] = []
         while not done.is_set():
             frame = front.frame()
             assert frame is not None
             part = frame.pixels[3:40, 5:60][::2]
             first = int(part[0, 0, 0])
+            serials.add(frame.serial)
             del frame
             kept = [*kept, (first, part)][-3:]
             wrong.extend(f"{was}: {np.unique(old).tolist()}" for was, old in kept if np.unique(old).tolist() != [was])
 
-    threads = [threading.Thread(target=look) for _ in range(4)]
+    threads = [threading.Thread(target=look, args=(serials,)) for serials in seen]
     for thread in threads:
         thread.start()
-    for value in range(400):
-        bring(front, value % 251, size=(64, 48))
+    deadline = Deadline(60)
+    while min(len(serials) for serials in seen) < 12 and not deadline.expired:
+        bring(front, (front.serial + 1) % 251, size=(64, 48))
     done.set()
     for thread in threads:
         thread.join(30)
     assert wrong == []
+    assert min(len(serials) for serials in seen) >= 12
 
 
 def test_a_new_size_starts_anew() -> None:
