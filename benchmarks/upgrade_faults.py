@@ -1,12 +1,14 @@
-"""Does each fault of a replacement turn exactly the cells of the upgrade matrix red that it can touch, and no other?
+"""Does each fault of a replacement turn exactly the cells of the upgrade matrix red that it can touch, and no other, and does triage
+name it by its own code in each of them?
 
     python -m benchmarks.upgrade_faults                       every fault of a replacement, the small choice of cells
     python -m benchmarks.upgrade_faults --cells "matrix pairwise" --only old-process-lingers
     python -m benchmarks.upgrade_faults --only xpc-endpoints-missing-after-upgrade --ladder --cells previous
     python -m benchmarks.upgrade_faults --none --cells matrix --macos 15,26         no fault: all must be green
 
-A row per fault: how many cells it can touch, how many of those were red, how many others were red; then what triage named first,
-and, with `--ladder`, what healed it. Exit code 1 unless the red cells are exactly the expected ones.
+A row per fault: how many cells it can touch, how many of those were red, how many others were red, how many of the red ones triage named
+by the fault's own code; then what it named first, and, with `--ladder`, what healed it. Exit code 1 unless the red cells are exactly the
+expected ones and all are named so.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class Row:
     fault: str
     expected: set[str]
     red: set[str] = field(default_factory=set)
+    misnamed: dict[str, str] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
     causes: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -65,8 +68,8 @@ class Row:
 
     @property
     def right(self) -> bool:
-        """Exactly the expected cells were red, as the product's failure."""
-        return self.red == self.expected and not self.broken and not self.missing
+        """Exactly the expected cells were red, as the product's failure, and each was named by the fault's own code."""
+        return self.red == self.expected and not self.broken and not self.missing and not self.misnamed
 
 
 def touches(fault: str, step: Step, app: AppFile) -> bool:
@@ -79,9 +82,10 @@ def touches(fault: str, step: Step, app: AppFile) -> bool:
 def run(fault: str, wanted: Sequence[Cell], options: argparse.Namespace, app: AppFile, folder: Path) -> Row:
     """One pytest with all cells."""
     started = time.monotonic()
-    expected = {cell_id(cell) for cell in wanted if fault and any(touches(fault, step, app) for step in cell[1])}
+    code = fault.partition(":")[0]
+    expected = {cell_id(cell) for cell in wanted if fault and any(touches(code, step, app) for step in cell[1])}
     row = Row(fault or "(none)", expected, cells=len(wanted))
-    artifacts = folder / (fault or "none")
+    artifacts = folder / (fault.replace(":", "+") or "none")
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("SYSEXT_", "PYTEST_", "GITHUB_"))}
     environ |= {**QUICK, "SYSEXT_ARTIFACTS": str(artifacts), "SYSEXT_SIMULATED__HOME": str(folder / "tart")}
     environ |= {"SYSEXT_UPGRADES__LADDER": "true" if options.ladder else "false"}
@@ -99,6 +103,8 @@ def run(fault: str, wanted: Sequence[Cell], options: argparse.Namespace, app: Ap
         if result.verdict == "product-failure":
             row.red.add(name)
             row.causes[result.cause or "(none)"] += 1
+            if result.cause != code:
+                row.misnamed[name] = result.cause or "(none)"
             row.healers[_healer(result, artifacts)] += 1
         elif result.failed:
             row.broken.add(name)
@@ -123,7 +129,9 @@ def main() -> int:
     wanted = cells(app, options.macos.split(","), options.cells)
     faults = [""] if options.none else options.only or list(REPLACEMENT_FAULTS)
     print(f"{len(wanted)} cells on macOS {options.macos}; each fault at rate 1")
-    print(f"{'fault':38} {'cells':>5} {'touched':>7} {'red':>4} {'others red':>10} {'broken':>6} {'seconds':>7}  named")
+    print(
+        f"{'fault':38} {'cells':>5} {'touched':>7} {'red':>4} {'others red':>10} {'broken':>6} {'own code':>8} {'seconds':>7}  named"
+    )
     rows = []
     with scratch_folder() as scratch:
         for fault in faults:
@@ -142,7 +150,7 @@ def _show(row: Row, *, ladder: bool) -> None:
     mark = " " if row.right else "✗"
     print(
         f"{mark}{row.fault:37} {row.cells:>5} {len(row.expected):>7} {red:>4} {others:>10} {len(row.broken):>6} "
-        f"{row.seconds:>7.0f}  {named or '-'}",
+        f"{len(row.red) - len(row.misnamed):>8} {row.seconds:>7.0f}  {named or '-'}",
         flush=True,
     )
     if ladder and row.red:
@@ -152,6 +160,7 @@ def _show(row: Row, *, ladder: bool) -> None:
         ("red, and should be green", row.red - row.expected),
         ("not the product's failure", row.broken),
         ("without a result", row.missing),
+        ("named otherwise", {f"{name}: {cause}" for name, cause in row.misnamed.items()}),
     ):
         for name in sorted(names):
             print(f"    {what}: {name}")
