@@ -14,6 +14,9 @@ from harness.formats.launchctl import Job
 from harness.guest import CommandTimeout, Guest
 from harness.waiting import Deadline, wait_until
 
+_STAGED = re.compile(r"(?:/private)?/Library/SystemExtensions/([0-9A-Fa-f-]{36})/")
+"""Where sysextd keeps its copies: a folder each, named as in db.plist."""
+
 
 class XpcBroken(ProductFailure):
     """The extension is enabled and runs, but nobody can talk to it: launchd has no endpoints for its job."""
@@ -57,6 +60,8 @@ def expect_working(
                 hint="two enabled copies, or the old one still active: see db.plist in the case file",
             )
         job = _expect_job(guest, oracle, app, short, build, deadline)
+        if job is not None:
+            _expect_copy(guest, job, enabled[0])
         if app.configuration is not None:
             wait_until(
                 lambda: oracle.configuration(for_a_look(deadline)),
@@ -93,14 +98,18 @@ def _expect_job(guest: Guest, oracle: Oracle, app: AppFile, short: str, build: s
     except WaitTimeout as timeout:
         raise _why(guest, label, timeout) from timeout
     assert job is not None
+    listed = guest.run(["launchctl", "list"], deadline=for_a_look(deadline), sudo=True, check=False)
+    rows = {row.rpartition("\t")[2].strip(): row for row in listed.text.splitlines()}
+    if label not in rows:  # this job runs: a list without it is no list to find others in
+        events.event(
+            "degraded",
+            what=f"processes of older versions of {app.extension.id} were not looked for",
+            reason=f"`launchctl list` ended with {listed.exit_code}, and has no {label}, which runs",
+        )
     others = [
         row
-        for row in guest.run(
-            ["launchctl", "list"], deadline=for_a_look(deadline), sudo=True, check=False
-        ).text.splitlines()
-        if (found := row.rpartition("\t")[2].strip()).startswith(f"NetworkExtension.{app.extension.id}.")
-        and found != label
-        and not row.startswith("-")
+        for found, row in rows.items()
+        if found.startswith(f"NetworkExtension.{app.extension.id}.") and found != label and not row.startswith("-")
     ]
     if others:
         raise ProductFailure(
@@ -109,6 +118,18 @@ def _expect_job(guest: Guest, oracle: Oracle, app: AppFile, short: str, build: s
             hint="reboot cures it; keep the case file",
         )
     return job
+
+
+def _expect_copy(guest: Guest, job: Job, entry: Entry) -> None:
+    """The process is of the copy that db.plist calls enabled, where launchd tells the path of one."""
+    found = _STAGED.match(job.program)
+    if found is None or entry.unique_id is None or found[1].upper() == entry.unique_id.upper():
+        return
+    raise ProductFailure(
+        f"launchd's job {job.label} on {guest.name} to run the enabled copy, {entry.unique_id}",
+        seen=f"it runs {job.program}",
+        hint="old code runs under the new version's name; a restart cures it",
+    )
 
 
 def _why(guest: Guest, label: str, timeout: WaitTimeout) -> SysextError:

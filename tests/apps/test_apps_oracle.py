@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import events
 from harness.apps.health import XpcBroken, expect_working
 from harness.apps.launching import find_error_code
 from harness.apps.oracle import DATABASE, Oracle
@@ -108,7 +109,7 @@ def job_print(*, state: str = "running", endpoints: bool = True, build: str = "2
         0,
         (
             f"system/{label} = {{\n\tactive count = 2\n\tpath = (submitted by nesessionmanager[412])\n\ttype = Submitted\n"
-            f"\tstate = {state}\n\n\tprogram = /Library/SystemExtensions/{UUID}/{ID}.systemextension/Contents/MacOS/{ID}\n"
+            f"\tstate = {state}\n\n\tprogram = /Library/SystemExtensions/{UUID[:-1]}0/{ID}.systemextension/Contents/MacOS/{ID}\n"
             f"{block}\tdomain = system\n\truns = 1\n\tpid = 801\n\tlast exit code = (never exited)\n}}\n"
         ).encode(),
     )
@@ -257,6 +258,27 @@ def test_a_longer_version_number_is_another_version() -> None:
         _working(load_app(APP_FILE), guest)
     guest.answers["launchctl list"] = [Answer(0, rows.replace("700", "-").encode())]
     _working(load_app(APP_FILE), guest)
+
+
+def test_a_process_of_another_copy_is_old_code_under_the_new_name() -> None:
+    guest = _healthy()
+    wrong = job_print().stdout.replace(f"{UUID[:-1]}0/".encode(), f"{UUID[:-1]}7/".encode())
+    guest.answers[f"launchctl print system/NetworkExtension.{ID}.2.0.2"] = [Answer(0, wrong)]
+    with pytest.raises(ProductFailure, match="to run the enabled copy") as caught:
+        _working(load_app(APP_FILE), guest)
+    assert f"{UUID[:-1]}7" in caught.value.seen
+    untold = job_print().stdout.replace(b"/Library/SystemExtensions", b"/elsewhere")
+    guest.answers[f"launchctl print system/NetworkExtension.{ID}.2.0.2"] = [Answer(0, untold)]
+    _working(load_app(APP_FILE), guest)  # a print without the path of a copy says nothing of it
+
+
+@pytest.mark.parametrize("answer", [Answer(1, b"", b"Not privileged\n"), Answer(0, b"PID\tStatus\tLabel\n")])
+def test_a_list_that_cannot_show_an_old_process_is_told(answer: Answer, seen: list[events.Record]) -> None:
+    guest = _healthy()
+    guest.answers["launchctl list"] = [answer]
+    _working(load_app(APP_FILE), guest)
+    told = [record["attributes"]["what"] for record in seen if record.get("name") == "degraded"]
+    assert told == [f"processes of older versions of {ID} were not looked for"]
 
 
 def test_running_without_endpoints_is_xpc_broken() -> None:
