@@ -6,7 +6,7 @@ import pytest
 
 from harness.session.approving import ApprovalSteps
 from harness.session.mac import Mac
-from harness.session.soak import expect_names, soak
+from harness.session.soak import expect_management, expect_names, soak
 
 pytestmark = [pytest.mark.sysext, pytest.mark.sysext_newest_only, pytest.mark.sysext_kinds("dns-proxy")]
 
@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.sysext, pytest.mark.sysext_newest_only, pytest.mark.sy
 @pytest.mark.sysext_simulated("management=enrolled")
 def test_dns_proxy_soak(mac: Mac, approval: ApprovalSteps) -> None:
     expect_names(mac)
+    expect_management(mac)
     mac.install()
     approval.activate_and_approve()
     mac.expect_working()

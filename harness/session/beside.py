@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness import events
+from harness.apps.activation import ENABLED
 from harness.config import load_app
 from harness.errors import EnvironmentFailure, ProductFailure, SysextError, Verdict
 from harness.formats.listing import ListedExtension
@@ -29,7 +30,7 @@ class Company:
     """What else is on a Mac. Made by `keep_company`.
 
     Attributes:
-        others: The other products' extensions as they were when ours came.
+        others: The other products' extensions as they were when ours came, in whatever state.
         brought: Names of the companions that were brought here, for they can be asked whether they work.
     """
 
@@ -40,8 +41,8 @@ class Company:
         self.others = tuple(others_on(mac))
 
     def of_category(self, word: str) -> list[Other]:
-        """Those whose category has that word in it ("network_extension")."""
-        return [other for other in self.others if word in other.category]
+        """Those that are enabled and whose category has that word in it ("network_extension")."""
+        return [other for other in self.others if word in other.category and other.state == ENABLED]
 
     def expect_unharmed(self) -> None:
         """All are still there, in the state they were in; the companions that were brought here work.
@@ -98,9 +99,19 @@ def keep_company(mac: Mac) -> Company:
 
 
 def others_on(mac: Mac) -> list[Other]:
-    """Every extension that is not the app's own."""
-    listing = mac.snapshot().listing
-    entries: tuple[ListedExtension, ...] = listing.entries if listing is not None else ()
+    """Every extension that is not the app's own.
+
+    Raises:
+        EnvironmentFailure: `systemextensionsctl list` does not tell: nothing can be said of others then.
+    """
+    snapshot = mac.snapshot()
+    if snapshot.listing is None:
+        raise EnvironmentFailure(
+            f"`systemextensionsctl list` on {mac.name} to tell which extensions there are",
+            seen=snapshot.listing_text[-300:] or "it failed",
+            hint="log in and run it there",
+        )
+    entries: tuple[ListedExtension, ...] = snapshot.listing.entries
     return [
         Other(entry.identifier, f"{entry.short}/{entry.build}", entry.category, entry.state)
         for entry in entries

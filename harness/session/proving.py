@@ -24,6 +24,8 @@ class Proof:
         elif not spec.count_command:
             mac.case.notes.append("traffic that goes past the extension would not be seen: no traffic.count_command")
         self._traffic.try_without(Deadline.after(mac.settings.timeouts.command))
+        if self._traffic.usable is False:
+            mac.case.notes.append("traffic was not judged: none passed before the activation")
 
     def expect(self) -> Health:
         """All that `Mac.expect_working` checks, then traffic that passes, if the app file says how (`[traffic]`).

@@ -48,6 +48,11 @@ class Management:
     answered: bool | None
     texts: dict[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def stuck(self) -> bool:
+        """Enrolled, and nobody listens: no answer, or no push service that runs."""
+        return self.answered is False or bool(self.enrolled and self.push is not None and self.push.state != "running")
+
     def describe(self) -> str:
         """One line."""
         jobs = [
@@ -110,6 +115,25 @@ def expect_names(mac: Mac) -> dict[str, list[str]]:
     return found
 
 
+def expect_management(mac: Mac) -> Management:
+    """The Mac hears its management before anything was activated, if it has any; where it has none, the result says so.
+
+    Raises:
+        EnvironmentFailure: It is enrolled, and does not: what comes later cannot be the proxy's doing.
+    """
+    found = management(mac)
+    if found.stuck:
+        _keep(mac, found)
+        raise EnvironmentFailure(
+            f"{mac.name} to hear its management before anything is activated",
+            seen=found.describe(),
+            hint="restart it; `management.txt` in the case file has what launchd and mdmclient said",
+        )
+    if found.answered is None:
+        mac.case.notes.append("whether the Mac hears its management was not tested: it is not enrolled")
+    return found
+
+
 def soak(mac: Mac, *, cycles: int | None = None) -> Management:
     """Resolve the app file's names over and over (`soak.cycles`), and ask the management each time; the last answer.
 
@@ -134,7 +158,7 @@ def soak(mac: Mac, *, cycles: int | None = None) -> Management:
                 )
             last = management(mac)
             events.event("soak-cycle", cycle=cycle, management=last.describe())
-            if last.answered is False or (last.enrolled and last.push is not None and last.push.state != "running"):
+            if last.stuck:
                 _keep(mac, last)
                 raise ProductFailure(
                     f"{mac.name} to hear its management while {mac.app.name} is active",

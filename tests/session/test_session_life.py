@@ -46,7 +46,7 @@ def make_mac(tmp_path, answers=None, *, kind="dns-proxy", listing=""):
         guest=Guest(answers or {}),
         settings=load_settings(overrides=overrides, environ={}),
         app=SimpleNamespace(name="App", resolves=["a.example"], extension=SimpleNamespace(kind=kind, id=OURS)),
-        case=SimpleNamespace(folder=SimpleNamespace(path=tmp_path)),
+        case=SimpleNamespace(folder=SimpleNamespace(path=tmp_path), notes=[]),
         state=state,
         snapshot=lambda: SimpleNamespace(listing=parse_listing(state.listing)),
     )
@@ -132,10 +132,8 @@ def test_the_others_are_as_they_were(tmp_path, after, says) -> None:
     before = [row("com.other.one", "activated enabled"), row("com.other.two", "activated disabled")]
     mac = make_mac(tmp_path, listing=listed(*before))
     company = Company(mac, [])
-    assert [other.identifier for other in company.of_category("network_extension")] == [
-        "com.other.one",
-        "com.other.two",
-    ]
+    assert [other.identifier for other in company.others] == ["com.other.one", "com.other.two"]
+    assert [other.identifier for other in company.of_category("network_extension")] == ["com.other.one"]
     assert company.of_category("endpoint_security") == []
     mac.state.listing = listed(*after, row(OURS, "activated enabled"))
     if says is None:
@@ -144,6 +142,24 @@ def test_the_others_are_as_they_were(tmp_path, after, says) -> None:
     with pytest.raises(ProductFailure) as caught:
         company.expect_unharmed()
     assert says in caught.value.seen
+
+
+def test_a_mac_that_cannot_list_is_not_one_without_others(tmp_path) -> None:
+    mac = make_mac(tmp_path)
+    mac.snapshot = lambda: SimpleNamespace(listing=None, listing_text="")
+    with pytest.raises(EnvironmentFailure, match="to tell which extensions"):
+        Company(mac, [])
+
+
+def test_management_that_was_deaf_before_is_not_the_proxys_doing(tmp_path) -> None:
+    soaking.expect_management(make_mac(tmp_path, answers()))
+    deaf = answers(**{soaking.MDMCLIENT: (1, "")})
+    with pytest.raises(EnvironmentFailure, match="before anything is activated"):
+        soaking.expect_management(make_mac(tmp_path, deaf))
+    assert (tmp_path / "management.txt").is_file()
+    alone = make_mac(tmp_path, answers(**{"profiles status": (0, "MDM enrollment: No\n")}))
+    soaking.expect_management(alone)
+    assert "not tested" in alone.case.notes[0]
 
 
 def test_refusals_of_authd(tmp_path) -> None:

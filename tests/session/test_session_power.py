@@ -102,6 +102,24 @@ def test_silence_alone_is_sleep_too() -> None:
     assert "quiet" in absence.why
 
 
+def test_a_host_that_is_busy_for_a_while_is_no_sleep() -> None:
+    """SSH went quiet, and a power log that works knows of no sleep."""
+    mac = make_mac()
+    run = mac.guest.run
+
+    def wakeful(argv, **how):
+        result = run(argv, **how)
+        if argv[:1] == ["pmset"] and result.stdout:
+            line = LINE.format(time=datetime.now(UTC), domain="Assertions", text="PID 1(x) Created UserIsActive")
+            return Result(tuple(argv), 0, line.encode(), b"", 0.0)
+        return result
+
+    mac.guest.run = wakeful
+    absence = power.sleep_and_wake(mac, seconds=0)
+    assert not absence.happened
+    assert "went quiet for a while" in absence.why
+
+
 def test_a_mac_that_stays_awake_has_not_slept() -> None:
     absence = power.sleep_and_wake(make_mac(sleeps=False), seconds=0)
     assert not absence.happened

@@ -12,12 +12,13 @@ import pytest
 from harness.apps.oracle import Entry
 from harness.apps.staged import StagedCopyWrong
 from harness.config import AppFile, ExtensionSpec, Release, Settings, UpgradeSettings
-from harness.errors import EnvironmentFailure, ProductFailure
+from harness.errors import EnvironmentFailure, ProductFailure, SysextError
 from harness.formats.network import NetworkConfiguration
 from harness.session import upgrading
 from harness.session.recovering import HEALED, Rung
 from harness.session.upgrading import HARMLESS, UpgradeSteps
 from harness.upgrades import How, State, Step, UpgradePath, expect, relation
+from harness.waiting import Deadline
 
 APP = AppFile(
     name="Example",
@@ -47,6 +48,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.app = APP
+        self.machine = SimpleNamespace(own_display=False)
         self.name, self.macos = "mac", "15"
         quick = Settings().timeouts.model_copy(update={"ready": 0.05, "activation": 0.05, "approval": 0.05})
         self.settings = SimpleNamespace(timeouts=quick, upgrades=UpgradeSettings())
@@ -102,7 +104,7 @@ def test_a_harmless_leftover_is_none(desk: Desk) -> None:
     desk.entries.append(entry(HARMLESS, "1.0"))
     desk.entries.append(entry(HARMLESS, "0.9"))
     made = steps_of(desk, RUNNING)
-    made._expect_no_leftovers()
+    made._expect_no_leftovers(Deadline(0.05))
     assert HARMLESS in made._seen["after"]
 
 
@@ -110,14 +112,14 @@ def test_a_harmless_leftover_is_none(desk: Desk) -> None:
 def test_any_other_leftover_is_a_failure(desk: Desk, state: str) -> None:
     desk.entries.append(entry(state, "1.0"))
     with pytest.raises(Exception, match="no leftover") as caught:
-        steps_of(desk, RUNNING)._expect_no_leftovers()
+        steps_of(desk, RUNNING)._expect_no_leftovers(Deadline(0.05))
     assert getattr(caught.value, "verdict", None) == "product-failure"
 
 
 def test_what_an_updater_forgot_is_a_failure(desk: Desk) -> None:
     desk.listed = ".Example.app.old-77\nExample.app\n.DS_Store\n"
     with pytest.raises(ProductFailure, match="half-installed") as caught:
-        steps_of(desk, RUNNING)._expect_no_leftovers()
+        steps_of(desk, RUNNING)._expect_no_leftovers(Deadline(0.05))
     assert ".Example.app.old-77" in caught.value.seen
     assert ".DS_Store" not in caught.value.seen
 
@@ -131,6 +133,115 @@ def test_the_configuration_is_the_one_from_before(desk: Desk) -> None:
         with pytest.raises(ProductFailure, match="to be kept"):
             made._expect_configuration_kept(RUNNING)
     made._expect_configuration_kept(Step("1.0-b", "2.0", state=State.NEVER))  # none could be there
+    assert desk.case.notes == []
+    made._configuration = None
+    made._expect_configuration_kept(RUNNING)
+    assert "not judged" in desk.case.notes[0]
+
+
+def test_what_heals_also_clears_leftovers_up(desk: Desk) -> None:
+    made = steps_of(desk, RUNNING)
+    made._works(Deadline(0.05))
+    desk.entries.append(entry("terminating_for_upgrade", "1.0"))
+    with pytest.raises(SysextError, match="no leftover"):
+        made._works(Deadline(0.05))
+
+
+def at(desk: Desk, step: Step, monkeypatch: pytest.MonkeyPatch) -> UpgradeSteps:
+    """Where the older release works, and the step's state is all that is missing."""
+    made = steps_of(desk, step)
+    monkeypatch.setattr(made, "_have_approved", lambda _: None)
+    return made
+
+
+def test_a_display_that_stays_awake_is_no_test_of_a_sleeping_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    step = Step("1.0-b", "2.0", state=State.ASLEEP)
+    desk.sleep_display = lambda: SimpleNamespace(happened=False, why="the screen is not black")  # type: ignore[attr-defined]
+    made = at(desk, step, monkeypatch)
+    with pytest.raises(pytest.skip.Exception, match="not black"), made.told(step):
+        made.bring_to(step)
+    (told,) = json.loads((tmp_path / "upgrade.json").read_text())["steps"]
+    assert told["outcome"].startswith("skipped: ")
+
+
+def test_no_account_is_made_on_the_host_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Step("1.0-b", "2.0", state=State.SECOND_USER)
+    desk.machine = SimpleNamespace(own_display=True)
+    monkeypatch.setattr(upgrading.users, "add_user", lambda *_: pytest.fail("an account was made"))
+    made = at(desk, step, monkeypatch)
+    with pytest.raises(pytest.skip.Exception, match="host itself"):
+        made.bring_to(step)
+
+
+class Second:
+    """The second user's guest; its session ends when it is told to, or by itself."""
+
+    who = "colleague"
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.running = True
+        self.closed = False
+
+    def connect(self, _: object) -> None: ...
+
+    def run(self, *_: object, **__: object) -> Any:
+        return SimpleNamespace(text=f"{self.who}\n")
+
+    def start(self, *_: object, **__: object) -> Any:
+        return self
+
+    def stop(self, _: object) -> None:
+        self.running = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def second(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> list[Second]:
+    made: list[Second] = []
+
+    def make(*given: object, **named: object) -> Second:
+        made.append(Second(*given, **named))
+        return made[-1]
+
+    desk.machine = SimpleNamespace(own_display=False)
+    desk.guest.locate = desk.guest.folder = None
+    desk.settings.guest = SimpleNamespace(model_copy=lambda **_: None)
+    desk.settings.timeouts = desk.settings.timeouts.model_copy(update={"ssh": 5})
+    monkeypatch.setattr(upgrading, "Guest", make)
+    monkeypatch.setattr(upgrading.users, "add_user", lambda *_: None)
+    return made
+
+
+COMPANY = Step("1.0-b", "2.0", state=State.SECOND_USER)
+
+
+def test_the_second_users_session_is_ended_on_the_mac_as_well(desk: Desk, second: list[Second]) -> None:
+    made = steps_of(desk, COMPANY)
+    with made.told(COMPANY):
+        made._log_in_second_user()
+        assert second[0].running
+    assert (second[0].running, second[0].closed) == (False, True)
+
+
+def test_somebody_else_is_no_second_user(desk: Desk, second: list[Second], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Second, "who", "admin")
+    made = steps_of(desk, COMPANY)
+    with pytest.raises(EnvironmentFailure, match="colleague to be logged in"), made.told(COMPANY):
+        made._log_in_second_user()
+    assert second[0].closed
+
+
+def test_a_second_user_who_has_left_is_the_environments(desk: Desk, second: list[Second]) -> None:
+    made = steps_of(desk, COMPANY)
+    activation: Any = None
+    with pytest.raises(EnvironmentFailure, match="stay logged in"), made.told(COMPANY):
+        made._log_in_second_user()
+        second[0].running = False
+        made._answer(activation, COMPANY, expected(COMPANY))
 
 
 def test_until_somebody_answers_it_must_not_be_enabled(desk: Desk) -> None:
