@@ -190,10 +190,12 @@ class _Run:
         """The answer."""
         coverages = [source.coverage for source in self.sources]
         lost = sum(coverage.lost for coverage in coverages)
+        told = list(document_facts(self.documents, self.history, extension=self.extension, host=self.host))
+        never = {fact.subject: fact.unit for fact in told if fact.name == "job-never-started"}
         facts = [
             *self.history.facts(lost=bool(lost), prompt_seen=self.prompt_seen),
-            *self.texts.facts(self.history),
-            *document_facts(self.documents, self.history, extension=self.extension, host=self.host),
+            *self.texts.facts(self.history, never_started=never),
+            *told,
         ]
         counted = max(self.logs, sum(coverage.records for coverage in coverages) - self.lines)
         ranking = rank(

@@ -20,6 +20,10 @@ from harness.triage.matching import Unit
 
 SERIES: Final = 4
 """So many reports of one process are a series."""
+CROWD: Final = 5
+"""So many network extensions that run beside one whose job was never started are suspicious. No limit is documented; this is the
+number that developers report for macOS 26.
+"""
 EX_CONFIG: Final = 78
 """sysexits.h: something in the job's configuration is wrong."""
 _REPORT_NAME = re.compile(r"(?<![\w.-])([A-Za-z][\w .-]{0,120}?)[-_]\d{4}-\d\d-\d\d-\d{4,6}\S{0,60}?\.(?:ips|crash)\b")
@@ -124,8 +128,15 @@ class TextFacts:
         elif status == -9:
             self._jobs.append(("job-killed", label, unit))
 
-    def facts(self, history: History) -> Iterator[Fact]:
-        """Everything that follows."""
+    def facts(self, history: History, *, never_started: Mapping[str, Unit] | None = None) -> Iterator[Fact]:
+        """Everything that follows.
+
+        Args:
+            history: The log's own, already fed.
+            never_started: Jobs that `launchctl print` calls never started, by their labels, and where.
+        """
+        for label, unit in (never_started or {}).items():
+            yield from self._crowded(label, unit)
         for name, label, unit in self._jobs:
             known = any(identifier and identifier in label for identifier in history.identifiers)
             if name == "job-configuration" or known or _JOB_OF_EXTENSION.search(label) or _EXTENSION_ID.search(label):
@@ -149,6 +160,18 @@ class TextFacts:
             elif history.near_request(unit.seconds) and _related(name, history):
                 yield Fact("crash-host-near-activation", unit, name)
 
+    def _crowded(self, label: str, unit: Unit) -> Iterator[Fact]:
+        """A job that was never started where so many other network extensions run: launchd's last prints, not some earlier ones."""
+        for running in reversed(self._running.values()):
+            if label in running:
+                return
+            others = sorted({_without_version(other) for other in running} - {_without_version(label)})
+            if len(others) >= CROWD:
+                say = f"{label} was never started (runs = 0) beside {len(others)} network extensions that run: {', '.join(others)}"
+                say = say.replace(_NETWORK_JOB, "")[:1000]
+                yield Fact("never-started-in-a-crowd", msgspec.structs.replace(unit, text=say, lines=(say,)), label)
+                return
+
     def _two_versions(self, history: History) -> Iterator[Fact]:
         """Jobs of two versions of one network extension that have a process at the same moment (one print)."""
         for labels in self._running.values():
@@ -156,6 +179,14 @@ class TextFacts:
                 ours = [label for label in labels if re.match(rf"NetworkExtension\.{re.escape(identifier)}\.\d", label)]
                 if len(ours) > 1:
                     yield Fact("two-versions-running", labels[ours[-1]], identifier)
+
+
+_NETWORK_JOB: Final = "NetworkExtension."
+
+
+def _without_version(label: str) -> str:
+    """The job's label without the extension's version, which ends it."""
+    return re.sub(r"(?:\.\d{1,9}){1,8}$", "", label)
 
 
 _COMMON_PARTS: Final = frozenset(

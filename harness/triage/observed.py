@@ -6,6 +6,8 @@ be taken for an observation of ours. The forms:
     outcome VERDICT TYPE: text          how the scenario ended
     event NAME {attributes}             something that happened
     step NAME took 12.3 s {attributes}  a step that ended well
+
+What a scenario brings about itself reads differently: see `meant`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from harness.formats import records
 from harness.formats.records import Record
 from harness.triage.catalog import fold
 from harness.triage.matching import Unit
+from harness.triage.meant import Meant
 
 PLACE: Final = "observed"
 STREAM: Final = "run.jsonl"
@@ -58,18 +61,19 @@ def observe(folder: Path) -> Observed:
         return found
     said: dict[str, Record] = {}
     ended = ""
+    meant = Meant()
     for number, record in enumerate(itertools.islice(events.read(stream), MAX_EVENTS), 1):
         error, attributes = record.get("error"), record.get("attributes")
         if record.get("name") == "prompt-missing":
             found.prompt_seen = False
         elif record.get("name") == "wait for prompt" and isinstance(attributes, dict) and attributes.get("window"):
             found.prompt_seen = True if found.prompt_seen is None else found.prompt_seen
-        if isinstance(error, dict) and error.get("type") in APP_SAID:
+        if isinstance(error, dict) and str(error.get("type")) in APP_SAID:
             text = str(error.get("text", ""))[:4000].split(_HINT)[0]
             said.setdefault(text, Record(kind=records.TEXT, message=text, file=STREAM, line=number, style="ndjson"))
         text = _said(record)
-        if text:
-            ended = text if text.startswith(OUTCOME) else ended
+        if text := meant.reads(record, text):
+            ended = text if record.get("name") == OUTCOME else ended
             found.units.append(_unit(text, number, record.get("time")))
     found.said = list(said.values())
     if not ended:

@@ -47,15 +47,12 @@ ENDS = {
         'tart clone ended with 1: (when: "pulling manifest", code: 404, details: MANIFEST_UNKNOWN)',
     ),
 }
-SURVIVED = {
+SURVIVED: dict[str, Any] = {
     "env-stale-ip": {"type": "event", "name": "stale-address", "attributes": {"silent": ["192.168.64.3"]}},
-    "env-slow-clone": {
-        "type": "end",
-        "name": "clone",
-        "outcome": "ok",
-        "duration": 41.0,
-        "attributes": {"machine": "weir"},
-    },
+    "env-slow-clone": [
+        {"type": "end", "name": name, "outcome": "ok", "duration": seconds, "attributes": {"machine": "weir"}}
+        for name, seconds in (("clone", 41.0), ("start", 6.2))
+    ],
     "env-stop-needs-kill": {"type": "event", "name": "vm-process-ended", "attributes": {"pid": 1, "reason": "killed"}},
     "env-sysdiagnose-hangs": {
         "type": "event",
@@ -140,7 +137,8 @@ def test_an_older_case_file_says_it_in_its_result(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", SURVIVED)
 def test_what_was_survived_is_told_and_fails_nothing(code: str, tmp_path: Path) -> None:
-    folder = case(tmp_path / "case", SURVIVED[code], SURVIVED[code])
+    rows = SURVIVED[code] if isinstance(SURVIVED[code], list) else [SURVIVED[code]]
+    folder = case(tmp_path / "case", *rows, *rows)
     (told,) = survived(folder)
     assert (told.what, told.alarm, told.count) == (code, False, 2)
     assert code not in [cause.code for cause in triage([folder]).causes]
@@ -148,9 +146,20 @@ def test_what_was_survived_is_told_and_fails_nothing(code: str, tmp_path: Path) 
 
 
 def test_an_ordinary_clone_and_stop_are_not_worth_telling(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"type": "end", "name": "clone", "outcome": "ok", "duration": 9.4, "attributes": {}},
-        {"type": "end", "name": "clone", "outcome": "error", "duration": 90.0, "attributes": {}},
+        {"type": "end", "name": "start", "outcome": "ok", "duration": 0.4, "attributes": {}},
+        {"type": "end", "name": "clone", "outcome": "ok", "duration": 30.1, "attributes": {}},
+        {
+            "type": "end",
+            "name": "start",
+            "outcome": "ok",
+            "duration": 9.9,
+            "attributes": {},
+        },  # everything is slow there
+        {"type": "end", "name": "clone", "outcome": "ok", "duration": 30.1, "attributes": {"machine": "another"}},
+        {"type": "end", "name": "start", "outcome": "ok", "duration": 0.9, "attributes": {"machine": "weir"}},
+        {"type": "end", "name": "clone", "outcome": "failed", "duration": 90.0, "attributes": {}},
         {"type": "event", "name": "vm-process-ended", "attributes": {"pid": 1, "reason": "stopped"}},
         {"type": "event", "name": "evidence-gap", "attributes": {"item": "last frames", "why": "none were kept"}},
     ]
