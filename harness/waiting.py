@@ -10,11 +10,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
-
-import tenacity
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import SysextError, UsageError, Verdict, WaitTimeout, verdict_of
+
+if TYPE_CHECKING:
+    import tenacity
 
 T = TypeVar("T")
 Pause = Callable[[float], object]
@@ -120,6 +121,8 @@ def wait_until(
     Raises:
         WaitTimeout: The deadline came first (or `fail_if` held).
     """
+    import tenacity  # here, for it brings asyncio along: half of what a simulated `tart list` would cost
+
     started = time.monotonic()
     attempts = 0
     last: object = None
