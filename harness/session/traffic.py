@@ -12,12 +12,15 @@ from harness import events
 from harness.config import TrafficSpec
 from harness.errors import ProductFailure, SysextError, UsageError, Verdict, WaitTimeout
 from harness.guest import CommandTimeout, Guest
-from harness.waiting import Deadline, wait_until
+from harness.waiting import Deadline, sleep, wait_until
 
 COMMAND_SECONDS = 30.0
 """What one try may take at most."""
 ANSWER_SECONDS = 15.0
 """Within which a guest whose traffic hangs has to answer something else, or it is the way to it that is broken."""
+COUNT_SECONDS = 5.0
+"""For so long an extension may not have counted yet what has passed."""
+COUNT_INTERVAL = 0.25
 MOST_TEXT = 100_000
 
 
@@ -66,15 +69,31 @@ class Traffic:
                 # A Mac that is gone lets nothing pass either; this raises if it is.
                 self.guest.run(["true"], deadline=Deadline.after(ANSWER_SECONDS), check=False)
                 raise
-            after = self._count(deadline)
+            after = self._counted(before, deadline)
             step.note(counted_before=before, counted_after=after)
-        if before is not None and (after is None or after <= before):
+        return {"judged": True, "counted": None if before is None or after is None else after - before}
+
+    def _counted(self, before: int | None, deadline: Deadline) -> int | None:
+        """What it has counted in the end; it may take a moment to do so. None where the app file has no way to ask.
+
+        Raises:
+            ProductFailure: No more than before, or nothing that is a number.
+        """
+        assert self.spec is not None
+        if not self.spec.count_command:
+            return None
+        limit = Deadline.after(min(COUNT_SECONDS, max(1.0, deadline.remaining)))
+        after = self._count(limit)
+        while (after is None or (before is not None and after <= before)) and not limit.expired:
+            sleep(COUNT_INTERVAL)
+            after = self._count(Deadline.after(COMMAND_SECONDS))
+        if after is None or (before is not None and after <= before):
             raise ProductFailure(
                 "the extension to count the traffic that passed",
-                seen=f"{after} after it, {before} before it",
-                hint="traffic goes past the extension: it is enabled, and sees nothing",
+                seen=f"{'no number' if after is None else after} after it, {'none' if before is None else before} before it",
+                hint="traffic goes past the extension: it is enabled, and sees nothing; or traffic.count_command does not tell",
             )
-        return {"judged": True, "counted": None if before is None or after is None else after - before}
+        return after
 
     def _try(self, deadline: Deadline) -> str | None:
         """None when it passed, else why not."""
@@ -106,7 +125,13 @@ class Traffic:
         text = result.text[-MOST_TEXT:]
         if self.spec.count_pattern is not None:
             found = _search(self.spec.count_pattern, text, "count_pattern")
-            number = found.group(1) if found is not None and found.re.groups else None
+            if found is not None and not found.re.groups:
+                raise UsageError(
+                    "a group in traffic.count_pattern, which is the number",
+                    seen=repr(self.spec.count_pattern),
+                    hint="such as 'flows ([0-9]+)'",
+                )
+            number = found.group(1) if found is not None else None
         else:
             numbers = re.findall(r"\d{1,18}", text)
             number = numbers[-1] if numbers else None

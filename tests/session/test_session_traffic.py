@@ -112,8 +112,27 @@ def test_what_is_counted_must_rise(counts: tuple[str, ...], pattern: str | None,
     assert ("curl", True) not in told.asked
 
 
-@pytest.mark.parametrize("counts", [("flows 3", "flows 3"), ("flows 3", "no such process"), ("flows 3", "flows 1")])
-def test_traffic_that_goes_past_the_extension_is_a_failure(counts: tuple[str, ...]) -> None:
+def test_it_may_count_a_moment_later() -> None:
+    here = traffic(Told((0, ""), counts=("flows 3", "flows 3", "flows 3", "flows 4")), count_command=["count"])
+    here.try_without(soon())
+    assert here.expect(Deadline(30)) == {"judged": True, "counted": 1}
+
+
+def test_a_pattern_without_a_group_is_the_app_files_mistake() -> None:
+    here = traffic(Told((0, ""), counts=("flows 3",)), count_command=["count"], count_pattern="flows")
+    here.try_without(soon())
+    with pytest.raises(UsageError, match="a group"):
+        here.expect(soon())
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [("flows 3", "flows 3"), ("flows 3", "no such process"), ("flows 3", "flows 1"), ("no such file",)],
+)
+def test_traffic_that_goes_past_the_extension_is_a_failure(
+    counts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.session.traffic.COUNT_SECONDS", 0.05)
     here = traffic(Told((0, ""), counts=counts), count_command=["count"])
     here.try_without(soon())
     with pytest.raises(ProductFailure, match="count the traffic"):
