@@ -86,7 +86,9 @@ def run(fault: str, wanted: Sequence[Cell], options: argparse.Namespace, app: Ap
     expected = {cell_id(cell) for cell in wanted if fault and any(touches(code, step, app) for step in cell[1])}
     row = Row(fault or "(none)", expected, cells=len(wanted))
     artifacts = folder / (fault.replace(":", "+") or "none")
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("SYSEXT_", "PYTEST_", "GITHUB_"))}
+    # Without byte code each process would compile everything anew.
+    foreign = ("SYSEXT_", "PYTEST_", "GITHUB_", "PYTHONDONTWRITEBYTECODE")
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     environ |= {**QUICK, "SYSEXT_ARTIFACTS": str(artifacts), "SYSEXT_SIMULATED__HOME": str(folder / "tart")}
     environ |= {"SYSEXT_UPGRADES__LADDER": "true" if options.ladder else "false"}
     command = [sys.executable, "-m", "pytest", "scenarios/test_upgrade_paths.py", "-q", "-p", "no:cacheprovider"]
