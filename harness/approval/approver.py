@@ -274,6 +274,24 @@ class Approver:
         with events.step("switch off in Settings", generation=self.generation) as step:
             return self._walked(walk, deadline, step, ("switched-off", "not-switched-off"), None)
 
+    def remove_in_settings(self, deadline: Deadline) -> Approval:
+        """Open Settings by its URL, open the menu of the extension's row, and remove it, until the oracle says that it is gone.
+        Settings is closed afterwards. `approvable` of the outcome says whether it is gone; `why` begins with `walk.NOT_OFFERED`
+        where Settings shows no way to remove it.
+
+        Raises:
+            UsageError: This macOS generation lists no extensions that could be removed.
+        """
+        if self.generation < SWITCHES:
+            raise UsageError(
+                f"a macOS whose Settings can remove an extension ({SWITCHES} or later)",
+                seen=f"macOS {self.generation}",
+                hint="before it, removing is what the app, its uninstaller or the Finder does",
+            )
+        walk = Walk("url", wanted="removed", idle_since=time.monotonic())
+        with events.step("remove in Settings", generation=self.generation) as step:
+            return self._walked(walk, deadline, step, ("removed", "not-removed"), None)
+
     def cancel_password_in_settings(self, deadline: Deadline) -> Approval:
         """Open Settings by its URL, ask for approval there, and cancel the first password window that comes. Settings is closed
         afterwards. `approvable` of the outcome says whether it was approved all the same; `why` is `walk.CANCELLED` where all

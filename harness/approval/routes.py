@@ -11,10 +11,15 @@ ENABLED = frozenset({"activated_enabled", "activated_enabling"})
 """States in which nobody is asked for anything any more."""
 DISABLED = frozenset({"activated_disabled"})
 """States in which it is switched off."""
-ENDING = "terminating_for_disable"
-"""How the states between the two begin."""
+REMOVED: frozenset[str | None] = frozenset({None})
+"""What is left of one that was removed: no entry that counts."""
+ENDS: dict[str, frozenset[str | None]] = {"on": frozenset(ENABLED), "off": frozenset(DISABLED), "removed": REMOVED}
+"""What may be wanted of an extension in Settings → the states in which it is so."""
+ENDING = {"off": ("terminating_for_disable",), "removed": ("terminating_for_uninstall",)}
+"""How the states on the way there begin, in which there is nothing to press."""
 SWITCHES = 15
-"""The first macOS generation whose Settings has a switch for each extension: before it there is only "Allow"."""
+"""The first macOS generation whose Settings has a switch for each extension, and can remove one (Apple, `SystemExtensions`:
+`NonRemovableFromUISystemExtensions`, macOS 15): before it there is only "Allow"."""
 PROMPTS = ("alert-new-extension", "alert-blocked", "alert-updated")
 """Window classes of the first prompt; the older ones are accepted on all versions (vendors still picture them on 15)."""
 

@@ -15,10 +15,12 @@ from harness.approval.passwords import PasswordTyper
 from harness.approval.past import LISTS
 from harness.approval.pressing import EFFECT, TRIES, Presser
 from harness.approval.records import Step
-from harness.approval.routes import DISABLED, ENABLED, ENDING, PROMPTS, settings_url
+from harness.approval.routes import ENDING, ENDS, PROMPTS, settings_url
 from harness.screen import Box, Button, Frame, Screen, Sighting, changed_regions
 from harness.screen.frames import scrolled_by
 from harness.screen.recognise import is_app
+from harness.screen.recognise_settings import find_more
+from harness.screen.sighting import MENU
 from harness.waiting import Deadline
 
 CONSENT_WINDOWS = ("ne-proxy-consent", "ne-vpn-consent", "ne-filter-consent")
@@ -42,6 +44,10 @@ _MOST_SCROLLS = 12
 CANCELLED = "the password window was cancelled"
 _TYPED = "password/typed"
 _MOVED = "another app's prompt/moved"
+_MENUS = "menus opened"
+_DONE = {"on": "switched on", "off": "switched off", "removed": "removed"}
+NOT_OFFERED = "Settings does not offer to remove it"
+"""How the reason begins where a walk that was to remove an extension has found no way to ask for it."""
 _NOTCHES = (4, 60)
 """Of the wheel: the first time, and at most. What a notch does is the Mac's affair (from a pixel to a hundred): see `scroll`."""
 
@@ -52,7 +58,7 @@ class Walk:
 
     route: str
     wanted: str = "on"
-    """What the extension's switch is to be: "on" (approve it) or "off"."""
+    """What the extension is to be: "on" (its switch; approve it), "off" or "removed"."""
     cancel: bool = False
     """The first password window is cancelled, and that is the end."""
     tries: Counter[str] = field(default_factory=Counter)
@@ -69,9 +75,14 @@ class Walk:
     """A window whose button was to be pressed, and had gone or moved."""
 
     @property
-    def ends(self) -> frozenset[str]:
-        """The states that it walks towards."""
-        return DISABLED if self.wanted == "off" else ENABLED
+    def ends(self) -> frozenset[str | None]:
+        """The states that it walks towards (None: no entry)."""
+        return ENDS[self.wanted]
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Windows that are not for this walk: consents are answered by whoever expects them."""
+        return CONSENT_WINDOWS if self.wanted == "removed" else (*CONSENT_WINDOWS, MENU)
 
 
 class Walker:
@@ -117,7 +128,7 @@ class Walker:
         while True:
             state = self.oracle()
             if state in walk.ends:
-                walk.why = f"the oracle says {state}"
+                walk.why = f"the oracle says {state or 'that it is gone'}"
                 return True
             if walk.hopeless:
                 walk.why = walk.hopeless
@@ -125,15 +136,14 @@ class Walker:
             if deadline.expired:
                 walk.why = f"not within {deadline.seconds:g} s; {walk.why}"
                 return False
-            if walk.wanted == "off" and state is not None and state.startswith(ENDING):
+            if state is not None and state.startswith(ENDING.get(walk.wanted, ())):
                 self._wait_for_its_end(walk, state, deadline)
                 continue
             frame = self.screen.settle(deadline.sub(2.0), quiet=CALM)
             idle = time.monotonic() - walk.idle_since
             full = idle > LOOK_FULLY and not walk.looked_fully
             walk.looked_fully = walk.looked_fully or full
-            # Consents are answered by whoever expects them.
-            seen = self.observer.look(frame, before=walk.before, full=full, ignore=CONSENT_WINDOWS)
+            seen = self.observer.look(frame, before=walk.before, full=full, ignore=walk.ignored)
             self._tell_if_gone(walk, seen)
             if (
                 seen is not None
@@ -143,7 +153,7 @@ class Walker:
                 and not walk.looked_fully
             ):
                 walk.looked_fully = True  # what has changed may be only a part of what matters: an alert over its edge
-                seen = self.observer.read_all(frame, ignore=CONSENT_WINDOWS) or seen
+                seen = self.observer.read_all(frame, ignore=walk.ignored) or seen
             if self._uncover(walk, seen, deadline):
                 continue
             if seen is None or not self.act(walk, seen, deadline):
@@ -168,7 +178,10 @@ class Walker:
         walk.why = f"{seen.window}: {seen.why}"
         if seen.window == _SHEET:
             return self._act_on_sheet(walk, seen, deadline)
-        if seen.advice is not None and not (walk.wanted == "off" and seen.window in _PRIVACY):  # there it says Allow
+        if seen.window == MENU:
+            remove = seen.button("remove") if walk.tries[_MENUS] else None  # a menu that was not asked for is not ours
+            return remove is not None and self._press(walk, seen, remove, deadline)
+        if seen.advice is not None and not (walk.wanted != "on" and seen.window in _PRIVACY):  # there it says Allow
             return self._press(walk, seen, seen.advice, deadline)
         if seen.window == _LOGIN_ITEMS or seen.window in _PRIVACY:
             return self.scroll(walk, seen.window, seen.box)
@@ -204,6 +217,8 @@ class Walker:
             if idle > 2.0 and done is not None:  # some releases take the change only when the sheet is closed
                 return self._press(walk, seen, done, deadline)
             return False
+        if walk.wanted == "removed" and ours is not None:
+            return self._open_menu(walk, seen, ours, deadline)
         press = seen.advice if walk.wanted == "on" else ours
         if ours is not None and press is not None and press.state:
             return self._press(walk, seen, press, deadline)
@@ -211,12 +226,27 @@ class Walker:
             return self.scroll(walk, seen.window, seen.box)
         if ours is None and idle > ROWS_COME:
             walk.hopeless = (
-                f"the sheet has no row that can be switched {walk.wanted}: {seen.why}" if walk.opened > 1 else ""
+                f"the sheet has no row that can be {_DONE[walk.wanted]}: {seen.why}" if walk.opened > 1 else ""
             )
             if not walk.hopeless:
                 self.open(walk)
                 return True
         return False
+
+    def _open_menu(self, walk: Walk, seen: Sighting, row: Button, deadline: Deadline) -> bool:
+        """Press the (⋯) button of our row. A menu in which nothing is known is opened twice, then it is told."""
+        more = find_more(seen.frame, row)
+        if more is None:
+            if time.monotonic() - walk.idle_since > ROWS_COME:
+                walk.hopeless = f"{NOT_OFFERED}: no (⋯) button in the row of “{row.text}”"
+            return bool(walk.hopeless)
+        if walk.tries[_MENUS] >= TRIES:
+            walk.hopeless = f"{NOT_OFFERED}: nothing that is known came up behind the (⋯) button of “{row.text}”, pressed {TRIES} times"
+            return True
+        before = len(walk.steps)
+        acted = self._press(walk, seen, more, deadline)
+        walk.tries[_MENUS] += len(walk.steps) > before  # not where it had moved meanwhile
+        return acted
 
     def _named(self, text: str) -> bool:
         """Whether a row is called as the app is, or its developer."""
@@ -321,8 +351,8 @@ class Walker:
             )
 
     def _wait_for_its_end(self, walk: Walk, state: str, deadline: Deadline) -> None:
-        """Switched off, and its process has not ended yet: there is nothing to press; it ends, or it hangs."""
-        walk.why = f"it was switched off, and the state stays {state}"
+        """Switched off or removed, and its process has not ended yet: there is nothing to press; it ends, or it hangs."""
+        walk.why = f"it was {_DONE[walk.wanted]}, and the state stays {state}"
         if time.monotonic() - walk.idle_since > PATIENCE:
             walk.hopeless = walk.why
             return

@@ -21,8 +21,21 @@ from harness.screen.text import alike, bare, squash
 
 __all__ = ["LAYOUTS", "ROLES", "ButtonSpec", "Catalog", "Page", "Phrase", "default_catalog", "load_catalog"]
 
-LAYOUTS = ("dialog", "sheet", "checklist", "blocked", "rows")
-ROLES = ("approve", "deny", "open-settings", "ok", "cancel", "switch", "info", "use-password", "lock", "other")
+LAYOUTS = ("dialog", "sheet", "checklist", "blocked", "rows", "menu")
+ROLES = (
+    "approve",
+    "deny",
+    "open-settings",
+    "ok",
+    "cancel",
+    "switch",
+    "info",
+    "use-password",
+    "lock",
+    "more",
+    "remove",
+    "other",
+)
 _MOST_BYTES = 512 * 1024
 
 _FILE_KEYS = ("language", "ok", "cancel", "deny", "never", "page")
@@ -60,7 +73,8 @@ class Page:
     Attributes:
         window: The class it is reported as.
         layout: "dialog" (alert, consent, password sheet), "sheet" (a list of switches), "checklist" (a list of boxes to
-            tick), "blocked" (the Security part of Settings), "rows" (a Settings page with (i) buttons).
+            tick), "blocked" (the Security part of Settings), "rows" (a Settings page with (i) buttons), "menu" (an open menu,
+            known by an item of it: its `titles` are not looked for).
         macos: The generations that show it, as far as known; empty: any.
         titles: Phrases, one of which begins a line of it. Of "blocked": the sentence about one item.
         bodies: Phrases, one of which must stand in it too (a dialog may have its pair of buttons instead).

@@ -16,9 +16,10 @@ from harness.screen.layout import around, paragraphs
 from harness.screen.looks import appearance, button_around, scale
 from harness.screen.ocr import Reader, TextLine
 from harness.screen.recognise_dialogs import see_dialog
-from harness.screen.recognise_settings import see_blocked, see_rows, see_sheet
+from harness.screen.recognise_settings import see_blocked, see_menu, see_rows, see_sheet
 from harness.screen.sighting import (
     LOGIN_ITEMS,
+    MENU,
     OTHER,
     OTHER_ALERT,
     PASSWORD,
@@ -110,6 +111,8 @@ def _known(
             found = see_checklist(frame, page, lines, app_name)
         elif page.layout == "rows":
             found = see_rows(frame, page, lines, region, app_name, extension_kind)
+        elif page.layout == "menu":
+            found = see_menu(frame, page, lines)
         if found is not None and (best is None or _order(found) < _order(best)):
             best = found
     return best
@@ -120,8 +123,8 @@ def _rank(seen: Sighting) -> tuple[bool, bool, float]:
 
 
 def _order(seen: Sighting) -> int:
-    """A sheet stands in front of its page; System Preferences are known by more than System Settings are."""
-    order = (SHEET, "prefs-security-privacy", PRIVACY, LOGIN_ITEMS)
+    """A menu stands in front of its sheet, that of its page; System Preferences are known by more than System Settings are."""
+    order = (MENU, SHEET, "prefs-security-privacy", PRIVACY, LOGIN_ITEMS)
     return order.index(seen.window) if seen.window in order else len(order)
 
 

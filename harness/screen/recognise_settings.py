@@ -286,6 +286,36 @@ def _switch(frame: Frame, name: TextLine, below: TextLine, region: Box) -> Butto
     return Button(name.text, "switch", widget.box, state=widget.state) if widget is not None else None
 
 
+# --- what is behind a row's (⋯) button
+
+
+def find_more(frame: Frame, switch: Button) -> Button | None:
+    """The (⋯) button of a row: the ring right of its switch, as a posted picture of macOS 15 has it. None where there is none."""
+    box = switch.box
+    strip = Box(box.x1 + 3, box.y0 - box.height // 2, box.x1 + 4 * box.width, box.y1 + box.height // 2)
+    found = find_info(frame, strip, max(1, box.height * 3 // 4))
+    return Button(switch.text, "more", found.box) if found is not None else None
+
+
+def see_menu(frame: Frame, page: Page, lines: Sequence[TextLine]) -> Sighting | None:
+    """An open menu, known by an item of it that stands on one line by itself. Nothing of it is ever advised."""
+    buttons = [
+        Button(line.text, spec.role, line.box) for spec in page.buttons for line in lines if spec.matches(line.text)
+    ]
+    if len(buttons) != 1:  # none; or so many that it is a text about it
+        return None
+    return Sighting(
+        page.window,
+        frame,
+        buttons[0].box,
+        tuple(lines),
+        buttons=tuple(buttons),
+        why=f"'{buttons[0].text}' is for whoever wants to remove an extension",
+        language=page.language,
+        confidence=0.7,
+    )
+
+
 # --- pages with (i) buttons
 
 

@@ -10,6 +10,7 @@ from harness.screen.ocr import TextLine
 
 PASSWORD = "password-prompt"  # noqa: S105 - a window class
 SHEET = "settings-extensions-sheet"
+MENU = "settings-extension-menu"
 PRIVACY = "settings-privacy-security"
 LOGIN_ITEMS = "settings-login-items-extensions"
 OTHER_ALERT = "other-alert"

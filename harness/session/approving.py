@@ -12,7 +12,7 @@ from harness import events
 from harness.approval import Approval, Approver, VncChannel
 from harness.approval.ax import AxChannel
 from harness.approval.routes import SWITCHES
-from harness.approval.walk import CANCELLED
+from harness.approval.walk import CANCELLED, NOT_OFFERED
 from harness.apps.activation import ENABLED, WAITING, Activation
 from harness.errors import HarnessError, ProductFailure, UsageError
 from harness.screen import Sighting
@@ -42,6 +42,10 @@ class PromptMissing(ProductFailure):
         self.approvable = approvable
         self.collected = True  # at once, before the Settings route was tried
         super().__init__(expected, seen=seen, hint=hint)
+
+
+class RemovalNotOffered(HarnessError):
+    """Settings shows no way to remove the extension, or none that is known: nothing is said about the product."""
 
 
 class ApprovalSteps:
@@ -205,6 +209,26 @@ class ApprovalSteps:
                 hint="the frames in the case file show each step; `systemextensionsctl list` there shows the state",
             )
         self.mac.expect_state(DISABLED)
+        self.mac.expect_stopped()
+
+    def remove_extension(self) -> None:
+        """Remove the extension in Settings, and see it gone (a leftover may wait for a restart), and its process.
+
+        Raises:
+            UsageError: This macOS cannot do it (see `can_switch`).
+            RemovalNotOffered: There is no such button or menu.
+            ProductFailure: It does not go.
+        """
+        outcome = self.approver.remove_in_settings(self.deadline())
+        if not outcome.approvable:
+            kind = RemovalNotOffered if outcome.why.startswith(NOT_OFFERED) else ProductFailure
+            raise kind(
+                f"{self.mac.app.extension.id} on {self.mac.name} to be removed in Settings",
+                seen=f"{outcome.why}; the state is {self.mac.state()}",
+                hint="the frames in the case file show each step; what Settings says in another language or release can be "
+                "added: `screen.pages`",
+            )
+        self.mac.expect_state(None)
         self.mac.expect_stopped()
 
     def switch_on(self) -> None:

@@ -1,7 +1,7 @@
 """The recovery ladder: something is broken after an upgrade; what heals it? Tried in order, the mildest first, until it works.
 
-    restart the app · switch the extension off and on · deactivate and activate · restart the Mac · remove the app, restart, install and
-    approve anew
+    restart the app · switch the extension off and on · deactivate and activate · remove it in Settings and approve anew · restart the
+    Mac · remove the app, restart, install and approve anew
 
 Each rung is a step with what came of it. A rung that cannot be tried here says why; nothing about it is assumed.
 """
@@ -18,7 +18,7 @@ from harness.apps import health, staged
 from harness.apps.activation import ENABLED, WAITING, Activation
 from harness.config import LaunchSpec
 from harness.errors import ProductFailure
-from harness.session.approving import DISABLED, ApprovalSteps
+from harness.session.approving import DISABLED, ApprovalSteps, RemovalNotOffered
 from harness.session.mac import Mac
 from harness.waiting import Deadline
 
@@ -34,7 +34,7 @@ class Rung:
     """What came of one rung.
 
     Attributes:
-        name: `restart-app`, `off-on`, `deactivate-activate`, `reboot`, `reinstall`.
+        name: `restart-app`, `off-on`, `deactivate-activate`, `remove-and-approve`, `reboot`, `reinstall`.
         outcome: `healed`, `still broken`, `not tried`.
         why: What is still broken, or why it was not tried.
         seconds: What it took.
@@ -106,6 +106,7 @@ class Ladder:
         yield "restart-app", self._restart_app
         yield "off-on", self._off_on
         yield "deactivate-activate", self._deactivate
+        yield "remove-and-approve", self._remove
         yield "reboot", self._reboot
         yield "reinstall", self._reinstall
 
@@ -148,6 +149,18 @@ class Ladder:
         leaving = self.mac.activate(launch=LaunchSpec(how="exec", arguments=arguments, environment=launch.environment))
         leaving.launch.process.wait_for_exit(self._rung().remaining)
         self.mac.expect_state(None, DISABLED)
+        self._activate()
+
+    def _remove(self) -> None:
+        if not self.approval.can_switch:
+            raise NotHere(f"Settings of macOS {self.mac.macos} cannot remove an extension")
+        if self.mac.state() is None:
+            raise NotHere("there is no extension to remove")
+        self.mac.stop_activations()
+        try:
+            self.approval.remove_extension()
+        except RemovalNotOffered as error:
+            raise NotHere(error.seen) from error
         self._activate()
 
     def _reboot(self) -> None:

@@ -148,6 +148,9 @@ class GuestModel(Protocol):
     def disallow(self, identifier: str) -> None:
         """The user switched it off, authenticated."""
 
+    def remove(self, identifier: str) -> None:
+        """The user removed it (15/26: the menu of its row), authenticated."""
+
 
 @dataclass
 class AxElement:

@@ -16,6 +16,7 @@ from harness.approval import walk as walk_module
 from harness.errors import HarnessError, ProductFailure, UsageError
 from harness.screen import RapidReader, VncScreen
 from harness.simulator.display.gallery import APP, StillModel
+from harness.simulator.display.settings_window import REMOVE
 from harness.simulator.interfaces import Alert, AlertKind, PendingExtension
 from harness.waiting import Deadline
 
@@ -31,6 +32,7 @@ class Model(StillModel):
         self.deaf = False
         self.passwords: list[str] = []
         self.off: list[str] = []
+        self.removed: list[str] = []
         self.stuck = ""
 
     def check_password(self, password: str) -> bool:
@@ -51,8 +53,13 @@ class Model(StillModel):
                 dataclasses.replace(row, enabled=False) if row.identifier == identifier else row for row in self.rows
             ]
 
+    def remove(self, identifier: str) -> None:
+        self.removed.append(identifier)
+        if not self.deaf:
+            self.rows = [row for row in self.rows if row.identifier != identifier]
+
     def state(self, name: str) -> str | None:
-        if self.stuck and self.off:
+        if self.stuck and (self.off or self.removed):
             return self.stuck
         row = next((row for row in self.rows if row.app_name == name), None)
         if row is None:
@@ -420,6 +427,24 @@ def test_off_already_needs_nothing_and_older_ones_have_no_switch(world: Worlds) 
     with pytest.raises(UsageError, match="macOS 14"):
         old.approver.switch_off_in_settings(Deadline(60))
     assert old.urls == []
+
+
+def test_removed_by_the_menu_of_its_row(world: Worlds) -> None:
+    """Only ours, among several, as really read; more of it in test_approval_removal.py."""
+    here = world("15", appearance="dark")
+    here.model.rows = _on("Aardvark Filter", APP, "Zebra Network Guard")
+    outcome = here.approver.remove_in_settings(Deadline(120))
+    assert outcome.approvable is True, outcome.why
+    assert (here.model.removed, here.model.off, here.model.passwords) == (["com.example.1"], [], [PASSWORD])
+    assert [row.app_name for row in here.model.rows] == ["Aardvark Filter", "Zebra Network Guard"]
+    assert [hit for hit in here.hits if "(i)" not in hit] == [
+        f"settings/(⋯) {APP}",
+        f"settings/{REMOVE}",
+        "password-sheet/Modify Settings",
+    ]
+    assert not here.settings_open
+    assert here.approver.remove_in_settings(Deadline(60)).approvable is True  # gone already: nothing to press
+    assert here.model.removed == ["com.example.1"]
 
 
 def test_what_is_recorded_is_json(world: Worlds) -> None:

@@ -11,6 +11,7 @@ from harness.apps.activation import ENABLED, WAITING
 from harness.config import UpgradeSettings
 from harness.errors import ProductFailure
 from harness.session import recovering
+from harness.session.approving import RemovalNotOffered
 from harness.session.recovering import BROKEN, HEALED, NOT_TRIED, Ladder, healer
 
 
@@ -20,7 +21,7 @@ class Stage:
     def __init__(self, heals: str | None, *, macos: str = "15", deactivate: tuple[str, ...] = (), own: bool = False):
         self.heals = heals
         self.done: list[str] = []
-        self.now = ENABLED
+        self.now: str | None = ENABLED
         self.healthy = False
         self.name = "mac"
         self.macos = macos
@@ -43,7 +44,7 @@ class Stage:
         if what == self.heals:
             self.healthy = True
 
-    def state(self) -> str:
+    def state(self) -> str | None:
         return self.now
 
     def stop_activations(self) -> None:
@@ -82,6 +83,9 @@ class Stage:
     def switch_on(self) -> None:
         self._did("on")
 
+    def remove_extension(self) -> None:
+        self._did("remove")
+
     def approve_in_settings(self, _: object) -> None:
         self._did("approve")
 
@@ -112,10 +116,11 @@ def test_it_stops_at_the_rung_that_heals(climb: Any) -> None:
         "restart-app": BROKEN,
         "off-on": BROKEN,
         "deactivate-activate": BROKEN,
+        "remove-and-approve": BROKEN,
         "reboot": HEALED,
     }
     assert healer(rungs) == "reboot"
-    assert stage.done == ["quit", "activate", "off", "on", "activate", "quit", "deactivate", "activate", "reboot", "activate"]  # fmt: skip
+    assert stage.done == ["quit", "activate", "off", "on", "activate", "quit", "deactivate", "activate", "quit", "remove", "activate", "reboot", "activate"]  # fmt: skip
     assert "endpoints" in rungs[0].why
 
 
@@ -130,13 +135,39 @@ def test_rungs_that_cannot_be_tried_say_why(climb: Any) -> None:
         "restart-app": BROKEN,
         "off-on": NOT_TRIED,
         "deactivate-activate": NOT_TRIED,
+        "remove-and-approve": NOT_TRIED,
         "reboot": NOT_TRIED,
         "reinstall": NOT_TRIED,
     }
     assert healer(rungs) is None
     assert "no switch" in rungs[1].why
     assert "deactivate" in rungs[2].why
+    assert "cannot remove" in rungs[3].why
     assert all(rung.why for rung in rungs)
+
+
+def test_removal_in_settings_and_a_new_approval_come_before_the_restart(climb: Any) -> None:
+    stage = Stage("remove")
+    assert healer(climb(stage)) == "remove-and-approve"
+    assert stage.done[-3:] == ["quit", "remove", "activate"]
+    assert "reboot" not in stage.done
+
+
+@pytest.mark.parametrize("why", ["not offered", "nothing there"])
+def test_a_removal_that_cannot_be_asked_for_is_not_tried(climb: Any, why: str) -> None:
+    stage = Stage("reboot")
+    if why == "nothing there":
+        stage.now = None
+    else:
+
+        def refuse() -> None:
+            raise RemovalNotOffered("to be removed", seen="no (⋯) button")
+
+        stage.remove_extension = refuse  # type: ignore[method-assign]
+    rungs = {rung.name: rung for rung in climb(stage)}
+    assert rungs["remove-and-approve"].outcome == NOT_TRIED
+    assert ("(⋯)" if why == "not offered" else "no extension") in rungs["remove-and-approve"].why
+    assert rungs["reboot"].outcome == HEALED
 
 
 def test_the_last_rung_installs_the_same_release_anew(climb: Any) -> None:
@@ -173,7 +204,7 @@ def test_nobody_waits_for_a_question_about_what_is_still_saved(climb: Any) -> No
         "restart-app": BROKEN,
         "off-on": NOT_TRIED,
         "deactivate-activate": NOT_TRIED,
-        "reboot": HEALED,
+        "remove-and-approve": HEALED,
     }
     assert "approvable again" in rungs[0].why
 

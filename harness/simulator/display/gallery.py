@@ -52,6 +52,9 @@ class StillModel:
     def disallow(self, identifier: str) -> None:
         """See `GuestModel`."""
 
+    def remove(self, identifier: str) -> None:
+        """See `GuestModel`."""
+
 
 class _NoJournal:
     def write(self, what: str, **attributes: object) -> None:

@@ -57,6 +57,15 @@ class Listed:
         """See `GuestModel`."""
         self._switch(identifier, enabled=False)
 
+    def remove(self, identifier: str) -> None:
+        """See `GuestModel`; that another app's extension was removed is written down."""
+        for item in self._others:
+            if item.identifier == identifier:
+                self._others.remove(item)
+                self._journal.write("other-extension", app=item.app_name, enabled=None)
+                return
+        self._model.remove(identifier)
+
     def _switch(self, identifier: str, *, enabled: bool) -> None:
         for index, item in enumerate(self._others):
             if item.identifier == identifier:

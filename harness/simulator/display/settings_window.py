@@ -6,11 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from harness.simulator.display.canvas import Canvas
+from harness.simulator.display.canvas import Box, Canvas
 from harness.simulator.display.theme import Theme
 from harness.simulator.display.windows import Control, Window
 from harness.simulator.interfaces import GuestModel, PendingExtension
 
+REMOVE = "Delete Extension"
+"""What the menu behind a row's (⋯) button has. That the button is there is seen in a posted picture of macOS 15, that removing is
+possible in Apple's description of `NonRemovableFromUISystemExtensions`; the wording is assumed.
+"""
 _SIDE = 200.0
 _HEAD = 44.0
 _ROW = 40.0
@@ -87,6 +91,8 @@ class SettingsWindow(Window):
     url: str = ""
     first: int = 0
     """The first row that a sheet shows: it has room for `_ROWS`."""
+    menu: PendingExtension | None = None
+    """The row whose menu is open."""
     _most: float = field(default=0, repr=False)
 
     def go(self, page: str, sheet: str = "", *, top: bool = False) -> None:
@@ -96,6 +102,7 @@ class SettingsWindow(Window):
         self.page, self.sheet = page, sheet
         self.offset = 0
         self.first = 0
+        self.menu = None
         if top:
             self.page = {"privacy-security": "privacy"}.get(page, page)
             return
@@ -129,6 +136,8 @@ class SettingsWindow(Window):
 
     def scroll(self, lines: int) -> bool:
         """Turn the wheel: positive is down, 30 points a line; in a sheet, a row a line."""
+        if self.menu is not None:
+            return False
         if self.sheet:
             most = max(0, len(self._listed()) - _ROWS)
             was, self.first = self.first, min(max(0, self.first + (1 if lines > 0 else -1)), most)
@@ -309,6 +318,7 @@ class SettingsWindow(Window):
             canvas.text(left + 20, y, line, theme.faint, size=11.5)
             y += 15
         y += 8
+        below: Box | None = None
         if not rows:
             canvas.text((left + right) / 2, y + 24, "No Extensions", theme.faint, size=12, anchor="mm")
         for item in rows:
@@ -317,9 +327,12 @@ class SettingsWindow(Window):
             canvas.text(left + 66, y + 16, self.named(item), theme.text, size=12.5)
             canvas.text(left + 66, y + 33, "Extension", theme.faint, size=10.5)
             box = switch(canvas, theme, right - 92, y + 14, on=item.enabled)
-            for dot in range(3):
-                canvas.circle(right - 40 + 5 * dot, y + 23, 1.3, fill=theme.faint)
+            more(canvas, theme, right - 36, y + 23)
             self.controls.append(Control(box, f"switch {item.app_name}", partial(self._switch, item)))
+            place = (right - 46, y + 13, right - 26, y + 33)
+            self.controls.append(Control(place, f"(⋯) {item.app_name}", partial(self._open_menu, item)))
+            if self.menu is not None and self.menu.identifier == item.identifier:
+                below = (right - 166, y + 36, right - 26, y + 66)
             y += 52
         self.button(
             canvas,
@@ -330,6 +343,22 @@ class SettingsWindow(Window):
             default=True,
             cancel=True,
         )
+        if self.menu is not None:
+            self._menu(canvas, theme, self.menu, below)
+
+    def _menu(self, canvas: Canvas, theme: Theme, item: PendingExtension, place: Box | None) -> None:
+        """The open menu of a row, over everything; a click elsewhere closes it. Without its row it is gone."""
+        if place is None:
+            self.menu = None
+            return
+        x0, y0, x1, y1 = place
+        canvas.box((x0 - 1, y0 - 1, x1 + 1, y1 + 2), theme.line, radius=6)
+        canvas.box(place, theme.window, radius=6)
+        canvas.text(x0 + 14, (y0 + y1) / 2, REMOVE, theme.text, size=12.5)
+        self.controls = [
+            Control(place, REMOVE, partial(self._remove, item)),
+            Control(self.box, "(close menu)", self._close_menu, cancel=True),
+        ]
 
     def _line(
         self,
@@ -366,11 +395,21 @@ class SettingsWindow(Window):
         if self.model is not None:
             self.model.disallow(identifier)
 
+    def _open_menu(self, item: PendingExtension) -> None:
+        self.menu = item
+
+    def _close_menu(self) -> None:
+        self.menu = None
+
+    def _remove(self, item: PendingExtension) -> None:
+        self.menu = None
+        self.ask("Login Items", lambda: self.model.remove(item.identifier) if self.model is not None else None)
+
     def _open_sheet(self, kind: str) -> None:
-        self.sheet, self.first = kind, 0
+        self.sheet, self.first, self.menu = kind, 0, None
 
     def _close_sheet(self) -> None:
-        self.sheet = ""
+        self.sheet, self.menu = "", None
 
 
 def _seen(box: tuple[float, float, float, float], clip: tuple[float, float] | None) -> bool:
@@ -390,3 +429,10 @@ def info(canvas: Canvas, theme: Theme, x: float, y: float) -> None:
     """The (i) button."""
     canvas.circle(x, y, 8, outline=theme.faint)
     canvas.text(x, y, "i", theme.faint, size=11, bold=True, anchor="mm")
+
+
+def more(canvas: Canvas, theme: Theme, x: float, y: float) -> None:
+    """The (⋯) button: three dots in a ring, as a posted picture of macOS 15 has it."""
+    canvas.circle(x, y, 8, outline=theme.faint)
+    for dot in (-4, 0, 4):
+        canvas.circle(x + dot, y, 1.2, fill=theme.faint)

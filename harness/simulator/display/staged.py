@@ -51,6 +51,11 @@ class ListModel:
         """See `GuestModel`."""
         self._set(identifier, enabled=False)
 
+    def remove(self, identifier: str) -> None:
+        """See `GuestModel`."""
+        if not self.deaf:
+            self.rows = [row for row in self.rows if row.identifier != identifier]
+
     def _set(self, identifier: str, *, enabled: bool) -> None:
         if not self.deaf:
             self.rows = [

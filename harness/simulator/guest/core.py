@@ -454,6 +454,11 @@ class MacGuest:
         self.journal.write("switched-off", identifier=identifier)
         self.sysextd.disallow(identifier)
 
+    def remove(self, identifier: str) -> None:
+        """The user removed it."""
+        self.journal.write("removed", identifier=identifier)
+        self.sysextd.remove(identifier)
+
     # --- commands
 
     def ssh_login(self, user: str, password: str) -> bool:

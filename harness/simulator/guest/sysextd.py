@@ -234,6 +234,11 @@ class Sysextd:
                 self._save()
                 self._run(self._disable(entry))
 
+    def remove(self, identifier: str) -> None:
+        """The user removed it; assumed: as if its app had asked for its deactivation."""
+        for entry in self.database.live(identifier):
+            self._run(self.uninstall(entry))
+
     # --- inside
 
     async def _activation(self, request: Request) -> None:
