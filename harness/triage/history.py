@@ -336,6 +336,7 @@ class History:
             life.answered = unit.order
         if life.state == "activated_enabled":
             life.enabled = True
+            life.approved = ""  # inherited, or given anew: whatever is asked after this has another reason
         version = "/".join(part for part in (short, build) if part)
         if before.lower() == "activated_enabled" and life.state.startswith("terminating_for_upgrade"):
             life.approved = version

@@ -88,6 +88,17 @@ def test_a_replacement_that_went_wrong(messages: list[str], first: str) -> None:
             [*REPLACED, *TAKES_OVER, step("realizing", "activated_waiting_for_user", "1.0/1")],
             "approval-not-inherited",
         ),
+        # It took the approval over, was removed (a recovery), and asks anew.
+        (
+            [
+                *REPLACED,
+                *TAKES_OVER,
+                step("activated_enabled", "terminating_for_uninstall", "2.0/2"),
+                step("terminating_for_uninstall", "terminated_waiting_to_uninstall_on_reboot", "2.0/2"),
+                step("validating", "activated_waiting_for_user", "2.0/2"),
+            ],
+            "approval-not-inherited",
+        ),
         ([*REPLACED, *TAKES_OVER, *[DROPPED] * 2], "xpc-invalidated-after-upgrade"),
         ([*TAKES_OVER, *[DROPPED] * 9], "xpc-invalidated-after-upgrade"),
         ([*REPLACED, *TAKES_OVER, *[DROPPED.replace("ABCDE12345.org", "com.apple")] * 9], "xpc-invalidated-after-upgrade"),
