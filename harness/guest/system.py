@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -114,7 +115,27 @@ class MacSystem(Trees):
                     blame=Verdict.ENVIRONMENT_FAILURE,
                 )
             step.note(boot_session=ready.boot_session)
+            self.compare_clocks(ready.boot_session, deadline)
         return ready
+
+    def compare_clocks(self, boot_session: str, deadline: Deadline) -> float | None:
+        """How far its clock is ahead of ours, in seconds; None if it does not say. Told as an event `clock`: triage puts what we noted
+        and what it logged on one clock by it. `date` knows whole seconds: half of one, and half of the way there and back, is how
+        exact it is.
+        """
+        before, started = time.time(), time.monotonic()
+        try:
+            text = self.run(["date", "+%s"], deadline=deadline.sub(10), quiet=True).text.strip()
+            there = int(text[:20])
+        except (CommandFailed, ConnectionLost, ValueError) as error:
+            reason = str(error)[:200]
+            events.event("degraded", what="its clock was not compared with ours", machine=self.name, reason=reason)
+            return None
+        way = time.monotonic() - started
+        ahead = round(there + 0.5 - (before + way / 2), 2)
+        within = round(0.5 + way / 2, 2)
+        events.event("clock", machine=self.name, ahead=ahead, within=within, boot_session=boot_session)
+        return ahead
 
     def reboot(self, deadline: Deadline, before: Callable[[], None] | None = None) -> Readiness:
         """Reboot and wait until it is ready again. It has rebooted when `kern.bootsessionuuid` has changed, and not before.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -11,15 +13,17 @@ from typing import Any, BinaryIO, Final
 from harness import events
 from harness.config import AppFile
 from harness.formats import records
+from harness.formats.crash import CrashReport
 from harness.formats.records import Record
 from harness.triage.catalog import load_catalog
-from harness.triage.facts import TextFacts, document_facts, rows_of
+from harness.triage.clocks import Clocks
+from harness.triage.facts import TextFacts, document_facts, moment_of_report, rows_of
 from harness.triage.history import History
 from harness.triage.inputs import Document, Interest, Source, open_input
 from harness.triage.matching import Matcher, unit_of, units_of
-from harness.triage.observed import observe
+from harness.triage.observed import STREAM, observe
 from harness.triage.ranking import is_excerpt, rank
-from harness.triage.report import Triage
+from harness.triage.report import Happening, Triage
 
 LARGE: Final = 64 * 1024 * 1024
 """Bytes from which log records of no interest are only counted, not matched."""
@@ -124,6 +128,8 @@ class _Run:
         self.catalog = load_catalog()
         self.matcher = Matcher(self.catalog)
         self.history = History(extension)
+        self.clocks = Clocks()
+        self.happened: list[Happening] = []
         self.texts = TextFacts()
         self.extension = extension
         self.host = host
@@ -140,12 +146,14 @@ class _Run:
         """Take one input in."""
         source = open_input(path, interest=INTEREST if _size(path) >= LARGE else None)
         self.sources.append(source)
+        self.clocks.one_log = source.kind == "case-file"  # its logs are read as one
         for record in source.records:
+            moment = self.clocks.place(record)
             if record.kind == records.BOOT:
                 self.order += 1
-                self.history.reboot(unit_of(record, self.order))
+                self.history.reboot(unit_of(record, self.order, moment))
             elif record.kind in (records.LOG, records.TEXT, records.PARAGRAPH, records.STATE) and self._wanted(record):
-                self._take(record)
+                self._take(record, moment)
         for document in source.documents:
             self._document(document)
         if isinstance(path, str | Path):
@@ -155,14 +163,20 @@ class _Run:
                 self._take(record)
             for unit in watched.units:
                 self.matcher.feed(unit)
+            for seen in watched.clocks:
+                self.clocks.compared(seen)
+            for time, what, line in watched.happened:
+                moment = self.clocks.of_host(time)
+                if moment is not None:
+                    self.happened.append(Happening("", what, _shown(time), "", STREAM, line, moment))
 
-    def _take(self, record: Record) -> None:
+    def _take(self, record: Record, moment: float | None = None) -> None:
         self.order += 1
         if record.kind == records.LOG:
             self.logs += 1
         elif record.kind == records.TEXT:
             self.lines += 1
-        unit = unit_of(record, self.order)
+        unit = unit_of(record, self.order, moment)
         self.matcher.feed(unit)
         self.history.feed(unit)
         self.texts.feed(unit)
@@ -190,7 +204,9 @@ class _Run:
         """The answer."""
         coverages = [source.coverage for source in self.sources]
         lost = sum(coverage.lost for coverage in coverages)
-        told = list(document_facts(self.documents, self.history, extension=self.extension, host=self.host))
+        told = list(
+            document_facts(self.documents, self.history, extension=self.extension, host=self.host, clocks=self.clocks)
+        )
         never = {fact.subject: fact.unit for fact in told if fact.name == "job-never-started"}
         facts = [
             *self.history.facts(lost=bool(lost), prompt_seen=self.prompt_seen),
@@ -209,7 +225,7 @@ class _Run:
         coverage = self._coverage(lost)
         if ranking.verdict == "inconclusive":
             coverage["inconclusive"] = self._reason(ranking.suspected)
-        timeline = sorted(self.history.timeline, key=lambda happening: happening.extension)[:MAX_TIMELINE]
+        timeline = in_order([*self.history.timeline, *self._beside()])[:MAX_TIMELINE]
         return Triage(
             input=", ".join(source.input for source in self.sources),
             kind=self.sources[0].kind if len(self.sources) == 1 else "several",
@@ -220,6 +236,21 @@ class _Run:
             coverage=coverage,
             simulated=any(_is_simulated(document) for document in self.documents),
         )
+
+    def _beside(self) -> Iterator[Happening]:
+        """What the history has from elsewhere: crash reports, and what the harness did. It is told with the extension under test,
+        or with the only one that there is.
+        """
+        known = {happening.extension for happening in self.history.timeline} - {""}
+        extension = self.extension or (next(iter(known)) if len(known) == 1 else "")
+        for happening in self.happened:
+            yield replace(happening, extension=extension)
+        for document in self.documents:
+            report = document.value
+            if isinstance(report, CrashReport) and (moment := moment_of_report(report, self.clocks)) is not None:
+                what = "the kernel panicked" if report.panic else f"{report.process} crashed"
+                when = _shown(report.time) if report.time else ""
+                yield Happening(extension, what, when, report.version, document.file, document.line, moment)
 
     def _reason(self, suspected: list[tuple[str, str]]) -> str:
         if suspected:
@@ -259,8 +290,24 @@ class _Run:
             "finished": next((c.finished for c in coverages if c.finished is not None), None),
             "truncated": any(coverage.truncated for coverage in coverages),
             "boots": sum(len(coverage.boots) for coverage in coverages),
+            "clocks": self.clocks.said(),
             "notes": notes,
         }
+
+
+def in_order(happenings: Sequence[Happening]) -> list[Happening]:
+    """By extension, and then by time on the clock that all sources share. What has no time stays behind what it followed."""
+    moments: dict[str, float] = {}
+    keyed = []
+    for happening in happenings:
+        if happening.moment is not None:
+            moments[happening.extension] = happening.moment
+        keyed.append((happening.extension, moments.get(happening.extension, -math.inf), happening))
+    return [happening for _, _, happening in sorted(keyed, key=lambda item: item[:2])]
+
+
+def _shown(time: datetime) -> str:
+    return time.isoformat(sep=" ", timespec="milliseconds")
 
 
 def _is_simulated(document: Document) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +13,7 @@ from harness.formats.database import ExtensionDatabase
 from harness.formats.launchctl import Job
 from harness.formats.listing import Listing
 from harness.triage.catalog import fold
+from harness.triage.clocks import Clocks
 from harness.triage.history import Fact, History, Row
 from harness.triage.inputs import Document
 from harness.triage.matching import Unit
@@ -247,7 +247,12 @@ def rows_of(document: Document, order: int) -> Iterator[Row]:
 
 
 def document_facts(
-    documents: Sequence[Document], history: History, *, extension: str = "", host: str = ""
+    documents: Sequence[Document],
+    history: History,
+    *,
+    extension: str = "",
+    host: str = "",
+    clocks: Clocks | None = None,
 ) -> Iterator[Fact]:
     """What documents come to.
 
@@ -256,6 +261,7 @@ def document_facts(
         history: The log's own, already fed.
         extension: Bundle identifier of the extension under test, if known.
         host: That of its app.
+        clocks: The Mac's, learnt from its log: a crash report's time is compared by them.
     """
     enabled = {row.identifier for row in history.rows if row.state == "activated_enabled"}
     off = {row.identifier for row in history.rows} - enabled
@@ -268,11 +274,16 @@ def document_facts(
     builds = builds_of(documents)
     for order, document in enumerate(documents):
         if isinstance(document.value, CrashReport):
-            yield from _crash(document, document.value, history, extension, host, order, builds)
+            yield from _crash(document, document.value, history, extension, host, order, builds, clocks or Clocks())
         elif document.kind == "staged":
             yield from _staged(document, order)
         elif document.kind == "launchctl":
             yield from _job(document, document.value, enabled, off, extension, order)
+
+
+def moment_of_report(report: CrashReport, clocks: Clocks) -> float | None:
+    """When it crashed, on the clock of the log (see `Clocks`); None for a report without a time."""
+    return clocks.of_wall(report.time, boot=report.boot_uuid, ticks=report.exit_ticks, rate=report.tick)
 
 
 def builds_of(documents: Sequence[Document]) -> dict[str, str]:
@@ -318,6 +329,7 @@ def _crash(
     host: str,
     order: int,
     builds: Mapping[str, str],
+    clocks: Clocks,
 ) -> Iterator[Fact]:
     if report.panic:
         unit = line_in(document, report.panic[:60], order, say=report.panic)
@@ -326,7 +338,8 @@ def _crash(
         return
     name = report.process
     unit = line_in(document, name, order, say=f"{name} crashed: {report.exception} {report.termination}")
-    unit = msgspec.structs.replace(unit, time=report.time)
+    moment = moment_of_report(report, clocks)
+    unit = msgspec.structs.replace(unit, time=report.time, moment=moment)
     if whose := builds.get(report.slice_uuid):
         said = f"{unit.text} (build UUID {report.slice_uuid}: {whose})"
         unit = msgspec.structs.replace(unit, text=said, lines=(said,))
@@ -352,7 +365,6 @@ def _crash(
     elif (
         ".app/" in report.path and not report.path.startswith("/System/") and not phone and ".appex/" not in report.path
     ):
-        moment = report.time.astimezone(UTC).timestamp() if report.time and report.time.tzinfo else None
         near = history.near_request(moment) and (_related(name, history) or _related(report.bundle_id, history))
         yield Fact("crash-host-near-activation" if near else "crash-host", unit, name)
 

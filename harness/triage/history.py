@@ -400,7 +400,7 @@ class History:
         if len(self.timeline) >= MAX_KEPT:
             return
         line = unit.numbers[0] if unit.numbers else 0
-        self.timeline.append(Happening(extension or "", what, unit.when, version, unit.file, line))
+        self.timeline.append(Happening(extension or "", what, unit.when, version, unit.file, line, unit.moment))
 
     # -- what it comes to ------------------------------------------------------------------------------------------
 

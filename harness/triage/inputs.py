@@ -20,6 +20,7 @@ match a message's lines one by one (`Record.each_line`) where the process matter
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import sys
 import tempfile
@@ -38,6 +39,7 @@ from harness.triage.archives import MOST, Bounded, Member, opened_zip, tar_membe
 from harness.triage.detect import sniff, text_kind
 from harness.triage.logarchive import Store
 from harness.triage.members import looks_like_sysdiagnose, read_content, read_head, read_member, role_of
+from harness.triage.merging import boot_order, boots_in, merged
 from harness.triage.reading import Document, Interest, Readable, Reading
 
 __all__ = ["Coverage", "Document", "Interest", "Record", "Source", "Window", "open_input"]
@@ -320,9 +322,7 @@ def _case(path: Path, reading: Reading, window: Window | None) -> Iterator[Recor
     for name, role in found.states:
         with (path / name).open("rb") as stream:
             yield from read_member(name, stream, role, reading)
-    for name in found.logs:
-        with (path / name).open("rb") as stream:
-            yield from seen.fresh(read_member(name, stream, "log", reading))
+    yield from seen.fresh(_logs(path, found.logs, reading))
     for name in found.archives:
         logged = reading.coverage.records > 0
         if logged and name.endswith(".logarchive.tar"):
@@ -339,6 +339,17 @@ def _case(path: Path, reading: Reading, window: Window | None) -> Iterator[Recor
         yield from seen.fresh(inner.records)
     if seen.repeated:
         reading.coverage.note(f"{seen.repeated} records were in more than one file: given out once")
+
+
+def _logs(path: Path, names: list[str], reading: Reading) -> Iterator[Record]:
+    """The logs of a case file as one (see `merging`): all are of one Mac, and each has what another has not."""
+    order = boot_order([boots_in(path / name) for name in names])
+    for boot in order:
+        reading.boot_of(boot)
+    with contextlib.ExitStack() as files:
+        streams = [files.enter_context((path / name).open("rb")) for name in names]
+        both = zip(names, streams, strict=True)
+        yield from merged([read_member(name, stream, "log", reading) for name, stream in both], order)
 
 
 def _top(head: bytes) -> str:

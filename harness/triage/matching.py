@@ -42,6 +42,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
         place: `log`, `text`, `crash`, `document`, or `observed`: what the harness itself saw (see `observed`).
         starts: For each of its lines, where it begins in `text`; with `numbers` the way back to the file.
         order: Rises through the input.
+        moment: Its time on the clock that all sources share (see `clocks`), in seconds; None where it has no place there.
         low: `text` in lower case.
     """
 
@@ -58,6 +59,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     boot: tuple[int, str] = (0, "")
     order: int = 0
     repeats: bool = False
+    moment: float | None = None
     low: str = ""
 
     def seen(self, offset: int = 0, role: str = "decisive") -> SignSeen:
@@ -86,6 +88,8 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def seconds(self) -> float | None:
         """A number that grows with time within one input, where it has times; None otherwise."""
+        if self.moment is not None:
+            return self.moment
         if self.time is not None:
             return self.time.timestamp() if self.time.tzinfo else self.time.replace(tzinfo=UTC).timestamp()
         return self.clock
@@ -95,8 +99,8 @@ _LAUNCHD: Final = frozenset({"launchd", "com.apple.xpc.launchd"})
 _PLACES: Final = {"crash": "crash", "panic": "crash"}
 
 
-def unit_of(record: Record, order: int) -> Unit:
-    """A record as something to look at."""
+def unit_of(record: Record, order: int, moment: float | None = None) -> Unit:
+    """A record as something to look at. `moment`: its place on the shared clock (see `Unit`)."""
     message = record.message
     if record.sender and record.process in _LAUNCHD:  # the job that a line of launchd is about stands where senders do
         message = f"({record.sender}) {message}"
@@ -116,6 +120,7 @@ def unit_of(record: Record, order: int) -> Unit:
         boot=(record.order[0], record.boot),
         order=order,
         repeats=record.kind == records.PARAGRAPH,
+        moment=moment,
         low=text.lower(),
     )
 

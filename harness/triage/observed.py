@@ -16,14 +16,15 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from harness import events
 from harness.formats import records
 from harness.formats.records import Record
 from harness.triage.catalog import fold
+from harness.triage.clocks import HostClock
 from harness.triage.matching import Unit
 from harness.triage.meant import Meant
 
@@ -33,6 +34,17 @@ OUTCOME: Final = "outcome"
 """The event that says how the scenario ended; written before its case file is triaged."""
 APP_SAID: Final = frozenset({"ActivationFailed"})
 """Errors of the harness that quote what the app under test said."""
+CLOCK: Final = "clock"
+"""The event of a comparison of the Mac's clock with the host's: `ahead`, `within` (seconds), `boot_session`."""
+HAPPENINGS: Final = {
+    "reboot": "rebooted it",
+    "prompt-missing": "no prompt on the screen",
+    "wait for prompt": "waited for the prompt",
+    "approve in Settings": "approved in Settings",
+    "answer prompt": "answered the prompt",
+    "clock-jump": "suspended and resumed it",
+}
+MAX_HAPPENED: Final = 200
 MAX_EVENTS: Final = 100_000
 MAX_TEXT: Final = 2000
 _HINT = "\nHint:"
@@ -46,11 +58,15 @@ class Observed:
         prompt_seen: Whether the prompt came (False: it was waited for in vain; None: nobody knows).
         said: What the app said when its request failed, as records.
         units: The events as texts.
+        clocks: When the Mac's clock was compared with the host's.
+        happened: What belongs into the history: (when by the host's clock, what, line).
     """
 
     prompt_seen: bool | None = None
     said: list[Record] = field(default_factory=list)
     units: list[Unit] = field(default_factory=list)
+    clocks: list[HostClock] = field(default_factory=list)
+    happened: list[tuple[datetime, str, int]] = field(default_factory=list)
 
 
 def observe(folder: Path) -> Observed:
@@ -63,6 +79,7 @@ def observe(folder: Path) -> Observed:
     ended = ""
     meant = Meant()
     for number, record in enumerate(itertools.islice(events.read(stream), MAX_EVENTS), 1):
+        _on_the_clock(record, number, found)
         error, attributes = record.get("error"), record.get("attributes")
         if record.get("name") == "prompt-missing":
             found.prompt_seen = False
@@ -79,6 +96,26 @@ def observe(folder: Path) -> Observed:
     if not ended:
         found.units.extend(_result(folder / "result.json"))
     return found
+
+
+def _on_the_clock(record: dict[str, Any], line: int, found: Observed) -> None:
+    """Take in what tells of clocks, and what a history of the extension should show besides the Mac's own log."""
+    name, attributes = str(record.get("name", "")), record.get("attributes")
+    at = _moment(record.get("time"))
+    if at is None:
+        return
+    if name == CLOCK and isinstance(attributes, dict):
+        ahead, within, boot = attributes.get("ahead"), attributes.get("within"), attributes.get("boot_session")
+        if _is_number(ahead) and _is_number(within):
+            session = boot.upper()[:36] if isinstance(boot, str) else ""
+            found.clocks.append(HostClock(at.timestamp(), float(ahead), abs(float(within)), session))
+    elif name in HAPPENINGS and record.get("type") in ("event", "end") and len(found.happened) < MAX_HAPPENED:
+        failed = " (failed)" if record.get("outcome") == "failed" else ""
+        found.happened.append((at, f"the harness: {HAPPENINGS[name]}{failed}", line))
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e10 < value < 1e10
 
 
 def _said(record: dict[str, Any]) -> str:
@@ -115,19 +152,22 @@ def _json(value: object) -> str:
 
 def _unit(text: str, line: int, time: object, file: str = STREAM) -> Unit:
     text = fold(text[: 2 * MAX_TEXT])
-    moment = None
-    if isinstance(time, str):
-        try:
-            moment = datetime.fromisoformat(time)
-        except ValueError:
-            moment = None
     return Unit(
         text=text,
         place=PLACE,
         file=file,
         numbers=(line,),
         lines=(text,),
-        time=moment,
+        time=_moment(time),
         process="harness",
         low=text.lower(),
     )
+
+
+def _moment(time: object) -> datetime | None:
+    """Its moment; one without a zone is UTC, as the stream says."""
+    try:
+        moment = datetime.fromisoformat(time) if isinstance(time, str) else None
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

@@ -90,7 +90,10 @@ class CauseFound:
 
 @dataclass(frozen=True)
 class Happening:
-    """One step in an extension's history."""
+    """One step in an extension's history.
+
+    `moment` is its place on the clock that all sources share, in seconds; None where it has none.
+    """
 
     extension: str
     what: str
@@ -98,6 +101,7 @@ class Happening:
     version: str = ""
     file: str = ""
     line: int = 0
+    moment: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -182,6 +186,7 @@ def as_text(found: Triage, *, verbose: bool = False) -> str:
     if found.timeline:
         lines += ["", "History"]
         lines.extend(_history(found.timeline))
+    lines.extend(_fold(f"clock: {harmless(str(said))}", "   ") for said in found.coverage.get("clocks", []))
     if found.suspected and (verbose or found.verdict == "inconclusive"):
         lines += ["", "Suspected, not proven"]
         lines.extend(_fold(f"{code}: {lacks}", "   ") for code, lacks in found.suspected)
