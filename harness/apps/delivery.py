@@ -60,6 +60,8 @@ mv -- "$aside" "$app"; exit 1
 the old one in place.
 """
 MOST_PLIST = 1 << 20
+_SPECIAL = {**{char: f"[{char}]" for char in ".*+?()|{}[$"}, "^": r"\^", "\\": r"\\"}
+"""What an extended regular expression would take for something else, and how it takes it for itself."""
 
 
 def deliver(guest: Guest, bundle: AppBundle, how: Way, *, app: AppFile, release: Release, deadline: Deadline) -> str:
@@ -122,7 +124,9 @@ def expect_delivered(guest: Guest, bundle: AppBundle, target: str, how: Way, *, 
 def running_pid(guest: Guest, bundle: AppBundle, target: str, deadline: Deadline) -> int:
     """The process of the app at `target`, 0 if none runs."""
     executable = f"{target}/Contents/MacOS/{bundle.executable.path.name}"
-    pattern = "^" + "".join(f"[{char}]" if char in ".*+?()|{}$" else char for char in executable)
+    pattern = (
+        "^" + "".join(_SPECIAL.get(char, char) for char in executable) + "( |$)"
+    )  # not its helper of a longer name
     found = guest.run(["pgrep", "-f", pattern], deadline=deadline, check=False).text.split()
     return int(found[0]) if found and found[0].isdigit() else 0
 
@@ -165,6 +169,12 @@ def _package(
             listed = guest.run(["scutil", "--nc", "list"], deadline=deadline, check=False).text
             line = next((row for row in listed.splitlines() if f'"{app.configuration}"' in row), "not listed")
             events.event("after-preinstall", configuration=app.configuration, listed=line.strip()[:200])
+            if "(Connected)" in line:
+                events.event(
+                    "degraded",
+                    what=f"the preinstall script has not stopped {app.configuration}: this is as by any package",
+                    reason=line.strip()[:200],
+                )
 
 
 def _build_package(

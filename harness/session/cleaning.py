@@ -35,6 +35,11 @@ def remove_product(mac: Mac, *, beside: frozenset[str] | None = None) -> None:
         EnvironmentFailure: Something is left: the Mac must not be used for another cycle.
         SysextError: It does not answer.
     """
+    if mac.guest.desktop_user is not None:
+        raise EnvironmentFailure(
+            f"{mac.guest.settings.user} at the console of {mac.name}",
+            seen=f"{mac.guest.desktop_user} is, now and after each restart",
+        )
     mac.stop_activations()
     with contextlib.suppress(SysextError):
         mac.quit_settings()

@@ -282,7 +282,7 @@ class Mac:
         installed = self._installed()
         executable = f"{installed.path}/Contents/MacOS/{installed.bundle.executable.path.name}"
         found = self.guest.run(
-            ["pkill", "-ABRT", "-f", f"^{re.escape(executable)}"],
+            ["pkill", "-ABRT", "-f", f"^{re.escape(executable)}( |$)"],
             sudo=True,
             check=False,
             deadline=self._after(self.settings.timeouts.command),

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import covertable
 
+from harness.errors import UsageError
+
 Row = dict[str, Any]
 Allowed = Callable[[Row], bool]
 MOST_ROWS = 100_000
-"""Rows of a full matrix that are looked at; a larger one is the user's mistake."""
+"""Rows of a full matrix that are looked at; a larger one is the user's mistake, and never cut off in silence."""
 
 
 def full(factors: Mapping[str, Sequence[Any]], allowed: Allowed) -> list[Row]:
-    """Every allowed combination, the last factor turning fastest."""
+    """Every allowed combination, the last factor turning fastest.
+
+    Raises:
+        UsageError: More than `MOST_ROWS` would have to be looked at.
+    """
+    if (size := math.prod(len(values) for values in factors.values())) > MOST_ROWS:
+        raise UsageError(
+            f"a matrix of at most {MOST_ROWS} combinations", seen=f"{size}", hint="name fewer releases, ways or states"
+        )
     rows = (dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values()))
-    return [row for row in itertools.islice(rows, MOST_ROWS) if allowed(row)]
+    return [row for row in rows if allowed(row)]
 
 
 def pairwise(factors: Mapping[str, Sequence[Any]], allowed: Allowed, *, strength: int = 2) -> list[Row]:

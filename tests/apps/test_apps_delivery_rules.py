@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,4 +58,24 @@ def test_a_process_is_only_a_number() -> None:
     for text, wanted in (("", 0), ("123\n456\n", 123), ("none\n", 0)):
         told: Any = Told(text)
         assert delivery.running_pid(told, bundle, "/Applications/My (App)+.app", Deadline(5)) == wanted
-        assert told.asked[2] == "^/Applications/My [(]App[)][+][.]app/Contents/MacOS/My [(]App[)][+]"
+        assert told.asked[2] == "^/Applications/My [(]App[)][+][.]app/Contents/MacOS/My [(]App[)][+]( |$)"
+
+
+@pytest.mark.parametrize("name", ["My (App)+", "a[beta]", "a^b$c", "b\\d*", "x{2}|y?"])
+def test_only_the_app_itself_is_its_process(name: str) -> None:
+    """As grep -E reads it, which is the expression that pgrep takes."""
+    bundle: Any = SimpleNamespace(executable=SimpleNamespace(path=Path("/x") / name))
+    asked: list[str] = []
+
+    def run(argv: list[str], **_: object) -> Any:
+        asked[:] = argv
+        return SimpleNamespace(text="")
+
+    guest: Any = SimpleNamespace(run=run)
+    delivery.running_pid(guest, bundle, "/Applications/A.app", Deadline(5))
+    path = f"/Applications/A.app/Contents/MacOS/{name}"
+    lines = [path, f"{path} --wait", f"{path} Helper", f"{path}Helper", f"/bin/sh {path}", path[:-1]]
+    found = subprocess.run(
+        ["grep", "-nE", asked[2]], input="\n".join(lines), capture_output=True, text=True, check=False
+    ).stdout
+    assert [int(line.partition(":")[0]) for line in found.splitlines()] == [1, 2, 3]

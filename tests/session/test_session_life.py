@@ -13,6 +13,7 @@ from harness.guest import Result
 from harness.session import soak as soaking
 from harness.session.accounts import refusals
 from harness.session.beside import Company
+from harness.session.cleaning import remove_product
 
 OURS = "com.example.app.extension"
 JOB = "system/{label} = {{\n\tactive count = 0\n\tpath = /x.plist\n\tstate = {state}\n\n\truns = 5\n\tlast exit code = 0\n}}\n"
@@ -171,3 +172,11 @@ def test_refusals_of_authd(tmp_path) -> None:
     (found,) = refusals(mac)
     assert found.endswith("(-60006)")
     assert refusals(make_mac(tmp_path, {"/usr/bin/log show": (64, "")})) == []
+
+
+def test_a_mac_with_another_person_at_its_console_is_not_handed_on(tmp_path) -> None:
+    mac = make_mac(tmp_path)
+    mac.guest.desktop_user, mac.guest.settings = "tester", mac.settings.guest
+    with pytest.raises(EnvironmentFailure, match="admin at the console"):
+        remove_product(mac)
+    assert mac.guest.asked == []

@@ -12,6 +12,7 @@ import pytest
 from harness.config import AppFile
 from harness.errors import UsageError
 from harness.upgrades import How, Relation, State, Step, UpgradePath, expect, impossible, relation
+from harness.upgrades.covering import full, pairwise
 from harness.upgrades.expectations import DISABLED, ENABLED, STATES, WAITING, Answer
 
 
@@ -144,3 +145,10 @@ def test_the_same_version_is_not_replaced_once_it_is_there() -> None:
     for state in State:
         assert expect(Relation.REBUILD, state, How.PKG).replaced == (state is State.NEVER)
         assert expect(Relation.DOWNGRADE, state, How.DMG).replaced
+
+
+def test_a_matrix_is_never_cut_off_in_silence() -> None:
+    factors = {"a": range(400), "b": range(400)}
+    for choose in (full, pairwise):
+        with pytest.raises(UsageError, match="at most 100000 combinations: 160000"):
+            choose(factors, lambda _: True)
