@@ -127,7 +127,7 @@ class MacSystem(Trees):
         try:
             text = self.run(["date", "+%s"], deadline=deadline.sub(10), quiet=True).text.strip()
             there = int(text[:20])
-        except (CommandFailed, ConnectionLost, ValueError) as error:
+        except (CommandFailed, ConnectionLost, ValueError) as error:  # it is worth a remark, not a failed boot
             reason = str(error)[:200]
             events.event("degraded", what="its clock was not compared with ours", machine=self.name, reason=reason)
             return None

@@ -66,6 +66,29 @@ def test_ready_means_console_user_finder_and_two_fresh_connections(guest, sshd):
     assert guest._serial == before + 2
 
 
+def clock_events(log_file: Path) -> list[dict]:
+    lines = [json.loads(line) for line in log_file.read_text().splitlines()]
+    return [each["attributes"] | {"event": each["name"]} for each in lines if each.get("name") in ("clock", "degraded")]
+
+
+def test_each_boot_has_its_clock_compared_with_ours(guest, sshd, tmp_path):
+    make_mac(sshd)
+    sshd.stub("date", "echo $(( $(/bin/date +%s) - 90 ))")
+    log = events.EventLog(tmp_path / "run.jsonl")
+    with events.use(log):
+        guest.wait_ready(soon())
+        sshd.stub("date", "echo noon")
+        assert guest.compare_clocks("AAAA-1", soon()) is None
+        sshd.stub("date", "exit 3")
+        assert guest.compare_clocks("AAAA-1", soon()) is None
+    log.close()
+    told, odd, failed = clock_events(tmp_path / "run.jsonl")
+    assert (told["event"], told["boot_session"]) == ("clock", "AAAA-1")
+    assert abs(told["ahead"] + 90) <= told["within"] + 0.1
+    assert 0.5 <= told["within"] < 15
+    assert odd["event"] == failed["event"] == "degraded"
+
+
 def test_a_reboot_is_one_when_the_boot_session_changed(own_sshd, tmp_path):
     state = make_mac(own_sshd)
     order: list[str] = []
