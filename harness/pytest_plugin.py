@@ -98,7 +98,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError(str(session.config.stash[parameters.UNUSABLE]))
     if session.config.option.collectonly:
         return
-    if any("mac" in getattr(item, "fixturenames", ()) for item in session.items):
+    if any(parameters.uses(item, "mac") for item in session.items):
         with _usage_errors():
             _prepared(session.config)
 
@@ -106,7 +106,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a scenario; once more on a fresh Mac if the environment broke it. The first try is reported as *rerun*."""
-    if "case" not in getattr(item, "fixturenames", ()):
+    if not parameters.uses(item, "case"):
         return None
     if repeating.stopped(item.config):
         return True

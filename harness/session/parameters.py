@@ -15,6 +15,8 @@ from harness.session.repeating import add_cycles
 if TYPE_CHECKING:
     from harness.session.run import Run
 
+OWN = "harness.pytest_plugin"
+"""The module that our fixtures are in."""
 UNUSABLE = pytest.StashKey[SysextError]()
 """Why no parameters could be made: raised once all is collected, for here it would be one test's error."""
 
@@ -27,7 +29,7 @@ def generate(metafunc: pytest.Metafunc, run: Callable[[pytest.Config], Run]) -> 
         metafunc: The scenario.
         run: Gives this process's run; raises SysextError where what the user gave cannot be used.
     """
-    if not ("macos" in metafunc.fixturenames and {"mac", "case"} & set(metafunc.fixturenames)):
+    if "macos" not in metafunc.fixturenames or not uses(metafunc.definition, "mac", "case"):
         return
     walked = "upgrade_path" in metafunc.fixturenames
     versions: list[Any] = []
@@ -54,6 +56,20 @@ def generate(metafunc: pytest.Metafunc, run: Callable[[pytest.Config], Run]) -> 
         values = [pytest.param(version, marks=marks) for version in versions]
         metafunc.parametrize("macos", values, ids=[f"macos{version}" for version in versions])
     add_cycles(metafunc)
+
+
+def uses(item: pytest.Item, *names: str) -> bool:
+    """Whether a test uses one of these fixtures of ours. Other projects have a `case` or a `mac` of their own (a parameter, a
+    fixture of a conftest): with those we have nothing to do. A fixture that builds on ours of the same name is ours.
+    """
+    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    for name in names:
+        for definition in reversed(known.get(name, ())):
+            if getattr(definition.func, "__module__", "") == OWN:
+                return True
+            if name not in definition.argnames:
+                break
+    return False
 
 
 def scenario_of(request: pytest.FixtureRequest) -> str:
