@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from harness.cli.options import settings_from
 from harness.errors import UsageError
@@ -35,11 +36,19 @@ FORMATS = ("md", "html", "pdf", "json")
 @click.option("--out", type=click.Path(path_type=Path), help="write the reports into this folder")
 @click.option("--format", "forms", metavar="LIST", default="md,html,pdf,json", show_default=True, help="which reports")
 @click.option("--rehearsal", is_flag=True, help="count simulated Macs as if they were real: stamped, and exits 1")
-@click.option("--verify", type=click.Path(path_type=Path), metavar="FILE", help="check a sign-off's JSON")
-@click.option("--against-history", is_flag=True, help="with --verify: its runs are in the history as they are in it")
+@click.option(
+    "--verify",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="check a sign-off's JSON; with --app and --config against these, too",
+)
+@click.option("--against-history", is_flag=True, help="with --verify: its runs are those that the history has")
 @click.option("--settings", type=click.Path(path_type=Path), help="a settings file (default: sysext.toml here)")
 @click.option("--url", metavar="URL", help="another history than `history.url` of the settings")
+@click.pass_context
 def signoff(
+    ctx: click.Context,
+    /,
     release: str | None,
     app_file: Path | None,
     demands: Path,
@@ -61,7 +70,8 @@ def signoff(
     chosen = _formats(forms)
     options = settings_from(settings, **{"history.url": url})
     if verify is not None:
-        _verify(verify, app_file, options, against_history=against_history)
+        given = ctx.get_parameter_source("demands") is not ParameterSource.DEFAULT
+        _verify(verify, app_file, demands if given else None, options, against_history=against_history)
         return
     if against_history:
         raise UsageError("--against-history with --verify FILE", seen="no --verify", hint="name the sign-off to check")
@@ -116,7 +126,9 @@ def _app(path: Path | None, settings: Settings) -> AppFile:
     return load_app(wanted)
 
 
-def _verify(path: Path, app_file: Path | None, settings: Settings, *, against_history: bool) -> None:
+def _verify(
+    path: Path, app_file: Path | None, demands: Path | None, settings: Settings, *, against_history: bool
+) -> None:
     from harness.reports.signoff.document import against, verify
 
     found = verify(path)
@@ -136,11 +148,18 @@ def _verify(path: Path, app_file: Path | None, settings: Settings, *, against_hi
     if app_file is not None:
         from harness.bundles.releases import fetch_release
         from harness.reports.signoff.evidence import builds_of
+        from harness.reports.signoff.gathering import checked_of
 
         app = _app(app_file, settings)
         bundle = fetch_release(app.release(evidence.release), app, settings.cache_dir)
-        problems += against(found.signed, builds=builds_of(bundle, app.extension.id))
-        checked.append("the build compared with the release's files")
+        findings = checked_of(evidence.config, app, evidence.release, bundle, settings)
+        problems += against(found.signed, builds=builds_of(bundle, app.extension.id), checked=findings)
+        checked.append("build and preflight compared with the release's files")
+    if demands is not None:
+        from harness.reports.signoff.config import load_signoff
+
+        problems += against(found.signed, config=load_signoff(demands))
+        checked.append(f"what is demanded compared with {demands}")
     from harness.reports.signoff.pages import plain
 
     click.echo(f"{plain(evidence.app)} {plain(evidence.release)}, as of {plain(evidence.as_of)}")

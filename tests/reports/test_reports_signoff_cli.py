@@ -110,8 +110,16 @@ def test_a_release_is_signed_off_and_the_file_verified(
     assert "every run compared with the history" in out
     assert out.rstrip().endswith(": whole")
 
-    fill(1, first=500)  # what came later is nobody's business
-    assert sysext("--verify", path, "--against-history")[0] == 0
+    fill(1, first=-30)  # what came later is nobody's business
+    assert sysext("--verify", path, "--against-history", "--config", "signoff.toml")[0] == 0
+    (tmp_path / "lax.toml").write_text(DEMANDS.replace("0.05", "0.5"))
+    code, out, _ = sysext("--verify", path, "--config", "lax.toml")
+    assert code == 1
+    assert "WRONG: what is demanded is something else than the file's: item" in out
+    fill(1, first=500, verdict=Verdict.PRODUCT_FAILURE)  # what was there before is
+    code, out, _ = sysext("--verify", path, "--against-history")
+    assert code == 1
+    assert "1 of them failed, are in the history and not in the file" in out
     other = ("--url", f"sqlite:///{tmp_path / 'other.sqlite'}")
     assert sysext("--verify", path, "--against-history", *other)[0] == 2  # there is none
     History(other[1]).close()

@@ -218,7 +218,7 @@ def _part(item: Item, name: str, runs: Sequence[Run], failed: frozenset[str], co
         failures=failures,
         known=sum(run.verdict == "known-issue" for run in runs),
         upper=None if upper is None else round(upper, 6),
-        confidence=round(confidence, 6),
+        confidence=round(confidence, 6) if confidence <= 1 - 1e-6 else confidence,
         planned=planned,
         runs_missing=missing,
         says=_part_says(status, count, failures, planned, missing, rate),
@@ -280,7 +280,8 @@ def _preflight(item: PreflightItem, evidence: Evidence) -> Decided:
         for finding in one.findings:
             text = f"{finding.severity} {finding.rule}{at}: {finding.where or 'the app'}: {finding.what}"
             if finding.reason:
-                off.append(f"switched off ({finding.reason}): {text}")
+                # Switched off for runs; for shipping it takes a waiver, with a name and an end.
+                (stops if finding.severity in wanted else off).append(f"switched off ({finding.reason}): {text}")
             else:
                 (stops if finding.severity in wanted else told).append(text)
     froms = [one.previous for one in checked if one.previous]
@@ -302,12 +303,15 @@ def _manual(item: ManualItem, evidence: Evidence) -> Decided:
     status: Status = "not met"
     if not item.done_by or item.on is None:
         says = "nobody has done it: write done_by, on and release"
+    elif item.cdhash and item.cdhash.lower() not in evidence.builds[0].cdhashes.values():
+        says = f"done by {item.done_by} on {item.on} with another build: app cdhash {item.cdhash.lower()}"
     elif item.release != evidence.release:
         says = f"done by {item.done_by} on {item.on} with release {item.release or '(none named)'}, not with this one"
     elif item.on > evidence.now.date():
         says = f"its day, {item.on}, is yet to come"
     else:
         status, says = "met", f"done by {item.done_by} on {item.on}"
+        says += ", with this build" if item.cdhash else "; with which build of it is not said (cdhash)"
     return Decided(
         id=item.id,
         title=item.title,
@@ -376,6 +380,9 @@ def _statistics(evidence: Evidence, bounds: int) -> str:
 def exact(rate: float) -> str:
     """A rate with as many digits as it takes to tell a bound from a limit: "5 %", "4.95 %", "0.031 %"."""
     text = f"{rate * 100:.3f}" if rate < 0.001 else f"{rate * 100:.2f}"
+    if rate < 1 and float(text) == 100:
+        text = f"{rate * 100:.12f}"
+        text = text if float(text) < 100 else "99.999999999999"
     return f"{text.rstrip('0').rstrip('.')} %"
 
 

@@ -10,8 +10,10 @@ verified. A digest shows that a file is whole, not who made it: whoever must kno
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,9 +21,18 @@ import msgspec
 
 from harness import __version__
 from harness.errors import UsageError
-from harness.reports.signoff.config import from_dict
+from harness.reports.signoff.config import SignOffFile, fits, from_dict
 from harness.reports.signoff.deciding import TERMS, Decided, Decision, decide
-from harness.reports.signoff.evidence import Build, Checked, Evidence, Run, digest, listed
+from harness.reports.signoff.evidence import (
+    CLOCK_SKEW,
+    Build,
+    Checked,
+    Evidence,
+    Run,
+    digest,
+    listed,
+    runs_of,
+)
 
 SCHEMA: Final = 1
 KIND: Final = "sysext-signoff"
@@ -55,7 +66,7 @@ class SignOff:
             "terms": list(TERMS),
             "items": [item_dict(item) for item in decision.items],
             "evidence": self.evidence.as_dict(),
-            "digest": {"algorithm": "sha256", "over": "evidence", "value": self.digest},
+            "digest": _sealed(self.digest),
         }
 
 
@@ -90,7 +101,7 @@ def read_document(path: Path) -> dict[str, Any]:
     if len(text) > MOST_BYTES:
         raise UsageError(f"a sign-off at {path}", seen="more than 256 MiB", hint="not one of ours")
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise UsageError(
             f"JSON at {path}", seen=str(error)[:300], hint="give the .json of `sysext signoff --format json`"
@@ -111,6 +122,18 @@ def read_document(path: Path) -> dict[str, Any]:
     return data
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are there once: of two, another reader might take the other.
+
+    Raises:
+        ValueError: One is there twice.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"a key is there twice among {', '.join(sorted(found))[:200]}")
+    return found
+
+
 @dataclass(frozen=True)
 class Verified:
     """What `verify` found.
@@ -126,8 +149,13 @@ class Verified:
     checked: tuple[str, ...]
 
 
-def verify(path: Path) -> Verified:
-    """Check a document: its digest is that of its evidence, and its items are what that evidence shows.
+def verify(path: Path, *, now: datetime | None = None) -> Verified:
+    """Check a document: its digest is that of its evidence, its items are what that evidence shows, and it is not of a day to come
+    (on which waivers would have been judged).
+
+    Args:
+        path: The JSON.
+        now: Another time, for tests.
 
     Raises:
         UsageError: It is no such document.
@@ -143,6 +171,10 @@ def verify(path: Path) -> Verified:
         fresh = decide(evidence)
     except (ValueError, OverflowError, TypeError) as error:
         raise _damaged(str(path), str(error)) from error
+    if evidence.now > (now or datetime.now(UTC)) + CLOCK_SKEW:
+        problems.append(f"it is of {evidence.as_of}, which is yet to come")
+    if not _same({**stated, "value": found} if isinstance(stated, dict) else stated, _sealed(found)):
+        problems.append("'digest' says something else than algorithm, over and value")
     if found != value:
         problems.append(f"the digest is {str(value)[:80]}, the evidence has {found}: one of them was altered")
     if digest(evidence.as_dict()) != found:
@@ -153,8 +185,10 @@ def verify(path: Path) -> Verified:
     problems += [
         f"'{key}' is {str(data.get(key))[:100]!r}, by the evidence it is {str(wanted[key])[:100]!r}"
         for key in keys
-        if data.get(key) != wanted[key]
+        if not _same(data.get(key), wanted[key])
     ]
+    if more := sorted(set(data) - set(wanted)):
+        problems.append(f"it says more than a sign-off does: {', '.join(more)[:200]}")
     problems += _items(data.get("items"), json.loads(json.dumps(wanted["items"])))
     if problems and signed.program != __version__:
         problems.append(
@@ -165,29 +199,61 @@ def verify(path: Path) -> Verified:
 
 
 def against(
-    signed: SignOff, *, rows: Iterable[dict[str, Any]] | None = None, builds: tuple[Build, ...] | None = None
+    signed: SignOff,
+    *,
+    rows: Iterable[dict[str, Any]] | None = None,
+    builds: tuple[Build, ...] | None = None,
+    checked: tuple[Checked, ...] | None = None,
+    config: SignOffFile | None = None,
 ) -> list[str]:
-    """What differs between a document's evidence and the history, or the release's files, as they are now.
+    """What differs between a document's evidence and what it was taken from, as that is now.
 
     Args:
         signed: What was verified.
-        rows: The rows of its release as `History.runs` gives them; None leaves them out.
-        builds: Of the release's files; None leaves them out.
+        rows: The rows of its release as `History.runs` gives them; None leaves them out, as with the others.
+        builds: Of the release's files.
+        checked: What the preflight says of them.
+        config: What is demanded.
     """
-    from harness.reports.signoff.evidence import runs_of
-
+    evidence = signed.evidence
     problems: list[str] = []
     if rows is not None:
-        there = {run.id: run for run in runs_of(rows)}
-        for run in signed.evidence.runs:
-            now = there.get(run.id)
-            if now is None:
-                problems.append(f"the run {run.run}/{run.case} of {run.started} is not in the history")
-            elif now != run:
-                differing = [name for name in Run.__dataclass_fields__ if getattr(now, name) != getattr(run, name)]
-                problems.append(f"the run {run.run}/{run.case} differs from the history in {', '.join(differing)}")
-    if builds is not None and builds != signed.evidence.builds:
+        problems += _against_rows(evidence, {run.id: run for run in runs_of(rows)})
+    if builds is not None and builds != evidence.builds:
         problems.append("the release's files are of another build than the evidence")
+    if checked is not None and checked != evidence.checked:
+        problems.append(
+            "the preflight finds something else in the release's files (or was made by other settings, or by another version)"
+        )
+    if config is not None and config != evidence.config:
+        keys = [key for key in type(config).model_fields if getattr(config, key) != getattr(evidence.config, key)]
+        problems.append(f"what is demanded is something else than the file's: {', '.join(keys)}")
+    return problems
+
+
+def _against_rows(evidence: Evidence, there: dict[str, Run]) -> list[str]:
+    """Runs that are not as they are in the history, and runs from before the sign-off that it should have had."""
+    problems: list[str] = []
+    for run in evidence.runs:
+        now = there.pop(run.id, None)
+        if now is None:
+            problems.append(f"the run {run.run}/{run.case} of {run.started} is not in the history")
+        elif now != run:
+            differing = [name for name in Run.__dataclass_fields__ if getattr(now, name) != getattr(run, name)]
+            problems.append(f"the run {run.run}/{run.case} differs from the history in {', '.join(differing)}")
+    missing = [
+        run
+        for run in there.values()
+        if run.time <= evidence.now
+        and any(fits(name, run.scenario) for item in evidence.config.item for name in item.scenarios)
+    ]
+    if missing:
+        missing.sort(key=lambda run: (not run.failed, run.started, run.id))
+        failed = sum(run.failed for run in missing)
+        problems.append(
+            f"{len(missing)} run{'' if len(missing) == 1 else 's'} of before {evidence.as_of}, {failed} of them failed, "
+            f"are in the history and not in the file (imported since, or taken out): {missing[0].run}/{missing[0].case}"
+        )
     return problems
 
 
@@ -201,9 +267,9 @@ def evidence_of(data: object, *, origin: str) -> Evidence:
         raise _damaged(origin, "there is no evidence in it")
     try:
         builds = _typed(data["builds"], tuple[Build, ...])
-        if [build.part for build in builds] != ["app", "extension"]:
-            raise _damaged(origin, "the builds are not those of an app and its extension")
-        return Evidence(
+        if [build.part for build in builds] != ["app", "extension"] or not all(build.cdhashes for build in builds):
+            raise _damaged(origin, "the builds are not those of a signed app and its extension")
+        found = Evidence(
             **{key: _typed(data[key], str) for key in ("app", "bundle_id", "release", "as_of")},
             rehearsal=_typed(data["rehearsal"], bool),
             config=from_dict(data["config"], origin=origin),
@@ -212,7 +278,14 @@ def evidence_of(data: object, *, origin: str) -> Evidence:
             simulated=_typed(data["simulated"], tuple[tuple[str, str, int], ...]),
             checked=_typed(data["checked"], tuple[Checked, ...]),
         )
-    except (KeyError, msgspec.ValidationError, RecursionError) as error:
+        ids = Counter(run.id for run in found.runs)
+        twice = [one for one, number in ids.items() if number > 1]
+        if twice:
+            raise _damaged(origin, f"the run {twice[0]} is in it {ids[twice[0]]} times")
+        if found.now.isoformat() != found.as_of:
+            raise _damaged(origin, f"as_of is {found.as_of}, not a time in UTC")
+        return found
+    except (KeyError, ValueError, OverflowError, RecursionError) as error:  # ValueError: of msgspec, and of times
         raise _damaged(origin, f"{type(error).__name__}: {error}") from error
 
 
@@ -222,18 +295,27 @@ def _typed(value: object, wanted: type[_T]) -> _T:
 
 
 def _items(stated: object, wanted: list[dict[str, Any]]) -> list[str]:
-    if stated == wanted:
+    if _same(stated, wanted):
         return []
     if not isinstance(stated, list) or len(stated) != len(wanted):
         return ["the items are not those of the evidence"]
     problems = []
     for seen, right in zip(stated, wanted, strict=True):
-        if seen != right:
-            keys = [key for key in right if not isinstance(seen, dict) or seen.get(key) != right[key]]
+        if not _same(seen, right):
+            keys = [key for key in right if not isinstance(seen, dict) or not _same(seen.get(key), right[key])]
             problems.append(
                 f"item {right['id']} says something else than the evidence shows: {', '.join(keys) or 'more'}"
             )
     return problems
+
+
+def _same(one: object, other: object) -> bool:
+    """As JSON: for Python 0, 0.0 and false are the same."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _sealed(value: str) -> dict[str, str]:
+    return {"algorithm": "sha256", "over": "evidence", "value": value}
 
 
 def _damaged(origin: str, seen: str) -> UsageError:

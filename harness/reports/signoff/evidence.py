@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from harness.bundles.app import AppBundle
 from harness.bundles.executables import Executable
 from harness.errors import Verdict
+from harness.history.grouping import parameters, path_of
 from harness.history.store import FAILURES, JUDGED
 from harness.reports.signoff.config import Item, SignOffFile, fits
 
@@ -226,9 +227,9 @@ class Sifted:
 def sift(item: Item, evidence: Evidence) -> Sifted:
     """Which runs count for an item, and why others do not.
 
-    A run counts if it is of one of its scenarios and versions of macOS, on a real Mac (or in a rehearsal), without injected faults, passed or failed as
-    the product's doing, of the very build (cdhash and UUID of app and extension), in its lane, fresh, and the first attempt that
-    the environment did not break.
+    A run counts if it is of one of its scenarios and versions of macOS, on a real Mac (or in a rehearsal), without injected faults,
+    passed or failed as the product's doing, of the very build (cdhash and UUID of one slice of the app, and of the extension), in
+    its lane, fresh, on a Mac of its own, and the first attempt that the environment did not break.
     """
     chosen = [
         run
@@ -238,24 +239,31 @@ def sift(item: Item, evidence: Evidence) -> Sifted:
         and any(fits(pattern, run.scenario) for pattern in item.scenarios)
     ]
     chosen.sort(key=lambda run: (run.time, run.id))
-    attempts: dict[tuple[str, ...], dict[int, Run]] = {}
+    attempts: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in chosen:
-        attempts.setdefault(_group(run), {})[run.attempt] = run
+        attempts[_group(run)].append(run)
+    copies = _copies(chosen)
     reasons: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     counted: list[Run] = []
     failed: set[str] = set()
     warnings: list[str] = []
-    unknown = 0
+    used: set[tuple[str, ...]] = set()
+    broken = 0
     for run in chosen:
-        reason = _reason(run, item, evidence) or _rerun(run, attempts[_group(run)])
+        group = attempts[_group(run)]
+        before = "" if run.id in copies else _used(run, used)
+        reason = _TWICE if run.id in copies else _reason(run, item, evidence) or _rerun(run, group) or before
         if reason:
             reasons[reason] += 1
-            unknown += run.failed and reason == _NO_BUILD
+            if run.failed and reason != _TWICE and not reason.startswith(_NOT_OF_IT):
+                left_out[reason] += 1
+            broken += _may_be_the_products(run, reason, item, evidence)
             continue
         counted.append(run)
         if run.failed:
             failed.add(run.id)
-        elif _unexplained(run, attempts[_group(run)]):
+        elif _unexplained(run, group):
             failed.add(run.id)
             warnings.append(
                 f"{_name(run)} passed as attempt {run.attempt}, and what it was run again for is not in the history: a failure"
@@ -266,32 +274,76 @@ def sift(item: Item, evidence: Evidence) -> Sifted:
         if macos in item.macos and any(fits(pattern, scenario) for pattern in item.scenarios)
     )
     if simulated:
-        reasons["of simulated Macs"] += simulated
-    if unknown:
-        warnings.append(
-            f"{_number(unknown, 'failure')} left out for not saying which build it was of: make sure that it was not this one"
+        reasons[_SIMULATED] += simulated
+    told = [_left_out(reason, number) for reason, number in left_out.most_common()]
+    if broken >= 2 and broken * 10 >= len(counted):
+        told.append(
+            f"{broken} runs were ended by the environment or the harness, {len(counted)} count: make sure that it was not the "
+            "product that broke them"
         )
     return Sifted(
         tuple(counted),
         frozenset(failed),
         tuple(sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))),
-        tuple(warnings[:50]),
+        (*told, *warnings[:50]),
         tuple(chosen),
     )
 
 
+_SIMULATED = "of simulated Macs"
+_FAULTS = "with injected faults"
+_ANOTHER = "of another build"
 _NO_BUILD = "that do not say which build they were of"
+_TWICE = "that are in the history twice, under other names"
+_AGAIN = "run again after an attempt that counts"
+_NOT_OF_IT = (_SIMULATED, _FAULTS, _ANOTHER, _AGAIN)
+"""Failures left out for these reasons say nothing about this build on a real Mac, or count already."""
+_BROKEN = (Verdict.ENVIRONMENT_FAILURE.value, Verdict.HARNESS_ERROR.value)
+_NOT_RENEWED = "this-mac"
+"""The provider whose Mac is the same for every scenario of a pytest session."""
+
+
+def _may_be_the_products(run: Run, reason: str, item: Item, evidence: Evidence) -> bool:
+    """It was ended by something else, as far as anybody knows, and would have counted."""
+    return (
+        run.verdict in _BROKEN
+        and not reason.startswith(_NOT_OF_IT)
+        and _of_another_build(run, evidence.builds) in ("", _NO_BUILD)
+        and not _elsewhere(run, item, evidence)
+    )
+
+
+def _left_out(reason: str, number: int) -> str:
+    if reason == _NO_BUILD:
+        told = "for not saying which build it was of" if number == 1 else "for not saying which build they were of"
+    else:
+        told = f"({reason})"
+    return f"{_number(number, 'failure')} left out {told}: make sure that it says nothing about this release"
+
+
+def _copies(runs: Sequence[Run]) -> set[str]:
+    """Ids of runs that are there under another name too (a later version of this program may call a scenario otherwise): of
+    each, all but one, and that one is a failure if any is.
+    """
+    same: dict[tuple[object, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        same[(run.time, run.run, run.case, run.nodeid, run.attempt)].append(run)
+    copies: set[str] = set()
+    for group in same.values():
+        kept = max(group, key=lambda run: (run.failed, run.judged, run.id))
+        copies.update(run.id for run in group if run is not kept)
+    return copies
 
 
 def _reason(run: Run, item: Item, evidence: Evidence) -> str:
     """Why a run does not count; "" if it does (reruns are another question)."""
     if not evidence.rehearsal:
         if run.simulated:
-            return "of simulated Macs"
+            return _SIMULATED
         if run.provider not in REAL_PROVIDERS:
             return f"of the provider {run.provider}, which is none of real Macs"
     if run.faults:
-        return f"with injected faults ({run.faults})"
+        return f"{_FAULTS} ({run.faults})"
     if not run.judged:
         what = {
             Verdict.ENVIRONMENT_FAILURE.value: "that the environment broke",
@@ -308,10 +360,11 @@ def _of_another_build(run: Run, builds: Sequence[Build]) -> str:
         cdhash, uuid = seen[build.part]
         if not cdhash and not uuid:
             return _NO_BUILD
-        if cdhash not in (build.cdhashes.values() or ("",)):
-            return f"of another build: {build.part} cdhash {cdhash or 'none'}"
-        if uuid not in (build.uuids.values() or ("",)):
-            return f"of another build: {build.part} UUID {uuid or 'none'}"
+        slices = [arch for arch, one in build.cdhashes.items() if one == cdhash]
+        if not slices:
+            return f"{_ANOTHER}: {build.part} cdhash {cdhash or 'none'}"
+        if uuid not in [build.uuids.get(arch, "") for arch in slices]:
+            return f"{_ANOTHER}: {build.part} UUID {uuid or 'none'}"
     return ""
 
 
@@ -328,7 +381,15 @@ def _elsewhere(run: Run, item: Item, evidence: Evidence) -> str:
         return f"older than {days} days"
     if run.time > evidence.now + CLOCK_SKEW:
         return "from the future: a clock is wrong"
+    path = path_of(parameters(run.nodeid))
+    if path is not None and path.releases[-1] != evidence.release and not _named(run, item):
+        return f"of a path that ends with another release ({path.releases[-1]})"
     return "on a Mac that an earlier cycle had used (--sysext-same-mac): not independent" if run.same_mac else ""
+
+
+def _named(run: Run, item: Item) -> bool:
+    """The item asks for paths by their parameters, so it asks for this very one (a downgrade, say)."""
+    return any(" [" in pattern and fits(pattern, run.scenario) for pattern in item.scenarios)
 
 
 def _group(run: Run) -> tuple[str, ...]:
@@ -336,14 +397,25 @@ def _group(run: Run) -> tuple[str, ...]:
     return (run.host, run.run, run.nodeid, run.scenario, run.macos, run.lane, run.provider, run.image, run.faults)
 
 
-def _rerun(run: Run, attempts: dict[int, Run]) -> str:
+def _rerun(run: Run, attempts: Sequence[Run]) -> str:
     """A rerun counts only if nothing before it said anything about the product."""
-    earlier = [attempts[number] for number in attempts if number < run.attempt]
-    return "run again after an attempt that counts" if any(one.judged for one in earlier) else ""
+    return _AGAIN if any(one.judged and one.attempt < run.attempt for one in attempts) else ""
 
 
-def _unexplained(run: Run, attempts: dict[int, Run]) -> bool:
-    return any(number not in attempts for number in range(1, min(run.attempt, 100)))
+def _used(run: Run, used: set[tuple[str, ...]]) -> str:
+    """Where Macs are not renewed, a scenario's first run of a pytest session counts; notes each run."""
+    if run.provider != _NOT_RENEWED:
+        return ""
+    key = (run.host, run.run, run.scenario, run.macos)
+    if key in used:
+        return "on this-mac, where the scenario had run before in the same session: not independent"
+    used.add(key)
+    return ""
+
+
+def _unexplained(run: Run, attempts: Sequence[Run]) -> bool:
+    there = {one.attempt for one in attempts}
+    return any(number not in there for number in range(1, min(run.attempt, 100)))
 
 
 def _name(run: Run) -> str:

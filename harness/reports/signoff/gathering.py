@@ -52,11 +52,11 @@ def gather(
         bundle = fetch_release(app.release(release), app, settings.cache_dir)
         builds = builds_of(bundle, app.extension.id)
         for build in builds:
-            if not build.cdhashes and not build.uuids:
+            if not build.cdhashes:
                 raise UsageError(
-                    f"a cdhash or UUID in the {build.part} of {app.name} {release}, to know its runs by",
-                    seen="neither: it is not signed, and was linked without a UUID",
-                    hint="sign it, or link it with -uuid",
+                    f"a cdhash in the {build.part} of {app.name} {release}, to know its runs by",
+                    seen="none: it is not signed (a UUID alone says nothing about what else is in it)",
+                    hint="sign off what you ship: the signed release",
                 )
         rows = rows_of(history, release)
         if rehearsal:
@@ -71,10 +71,22 @@ def gather(
             builds=builds,
             runs=tuple(run for run in runs_of(rows) if _wanted(run.scenario, config)),
             simulated=() if rehearsal else tuple(_simulated(history, release, config)),
-            checked=tuple(one for item in config.preflight for one in _checked(item, app, release, bundle, settings)),
+            checked=checked_of(config, app, release, bundle, settings),
         )
         step.note(runs=len(evidence.runs), simulated=sum(number for *_, number in evidence.simulated))
     return evidence
+
+
+def checked_of(
+    config: SignOffFile, app: AppFile, release: str, bundle: AppBundle, settings: Settings
+) -> tuple[Checked, ...]:
+    """What the preflight finds, item by item.
+
+    Raises:
+        UsageError: A release to upgrade from is none of the app file's.
+        EnvironmentFailure: It cannot be fetched.
+    """
+    return tuple(one for item in config.preflight for one in _checked(item, app, release, bundle, settings))
 
 
 def rows_of(history: History, release: str, *, simulated: bool = False) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from harness.reports.signoff.deciding import TERMS, Decided, Part, bound, exact
 from harness.reports.signoff.document import SignOff
-from harness.reports.signoff.evidence import Build, Run
+from harness.reports.signoff.evidence import Build, Run, moment
 
 MOST_RUNS = 500
 """Counted runs that a report lists; all are in the JSON."""
@@ -129,9 +129,10 @@ def _item(item: Decided, link: str) -> Iterator[Block]:
         )
     if item.excluded:
         yield _paragraph("Left out:")
-        yield Bullets(
-            tuple(Cell(f"{runs} run{'' if runs == 1 else 's'} {reason}") for reason, runs in item.excluded[:40])
-        )
+        lines = [f"{runs} run{'' if runs == 1 else 's'} {reason}" for reason, runs in item.excluded[:40]]
+        if len(item.excluded) > 40:
+            lines.append(f"{sum(runs for _, runs in item.excluded[40:])} runs for other reasons; all are in the JSON")
+        yield Bullets(tuple(Cell(line) for line in lines))
     if item.failing:
         yield _paragraph("Failures:")
         yield Bullets(
@@ -209,5 +210,5 @@ def _paragraph(text: str, tone: Tone = "plain") -> Paragraph:
 
 
 def _time(text: str) -> str:
-    """An ISO time as people read it; it is in UTC."""
-    return text[:16].replace("T", " ")
+    """An ISO time as people read it, in UTC."""
+    return moment(text).isoformat()[:16].replace("T", " ")

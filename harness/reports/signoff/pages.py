@@ -33,6 +33,8 @@ def _more(item: Decided) -> Iterator[str]:
         yield f"waiver: {plain(item.waiver)}"
     for reason, runs in item.excluded[:8]:
         yield f"left out: {runs} run{'' if runs == 1 else 's'} {plain(reason)}"
+    if len(item.excluded) > 8:
+        yield f"left out: {sum(runs for _, runs in item.excluded[8:])} runs for other reasons"
     for warning in item.warnings[:8]:
         yield f"look at this: {plain(warning)}"
 

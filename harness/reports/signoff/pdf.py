@@ -20,6 +20,8 @@ _WRITTEN = {"→": "->", "✓": "yes", "\u202f": " ", "\u2009": " ", "\u00a0": "
 _COLOURS = {"good": "#137333", "bad": "#b00020", "unsure": "#8a5a00", "waived": "#8a5a00", "warning": "#8a5a00"}
 _SIZES = {1: 17.0, 2: 12.0}
 _MARGIN = 42.0
+_MOST_LINES = 50
+"""In a cell: a row that is higher than a page cannot be set."""
 
 
 def as_pdf(signed: SignOff) -> bytes:
@@ -35,6 +37,10 @@ def as_pdf(signed: SignOff) -> bytes:
             Paragraph(
                 (Cell("Characters that this file's font lacks are written as U+…; the HTML page has them."),), "quiet"
             )
+        )
+    if writer.cut:
+        story += writer.block(
+            Paragraph((Cell("Texts that end with … were too long for a cell: the HTML page has them."),))
         )
     into = io.BytesIO()
     what = f"{signed.evidence.app} {signed.evidence.release}"
@@ -95,6 +101,7 @@ class _Writer:
         self.known = known
         self.width = width
         self.missing = False
+        self.cut = False
 
     def text(self, text: str) -> str:
         """In characters that the font has."""
@@ -130,9 +137,12 @@ class _Writer:
             ]
         return [Spacer(1, 4), self._table(block), Spacer(1, 4)]
 
-    def cell(self, cell: Cell, tone: str = "plain") -> str:
+    def cell(self, cell: Cell, tone: str = "plain", *, most: int | None = None) -> str:
         """As reportlab's own markup."""
-        text = escape(self.text(cell.text))
+        written = self.text(cell.text)
+        if most is not None and len(written) > most:
+            written, self.cut = written[: most - 1] + "…", True
+        text = escape(written)
         if cell.link:
             text = f"<link href={quoteattr(cell.link)}><u>{text}</u></link>"
         tone = cell.tone if cell.tone != "plain" else tone
@@ -154,9 +164,14 @@ class _Writer:
         from reportlab.platypus import LongTable
 
         rows = [[self._paragraph(f"<b>{escape(text)}</b>", 7.5) for text in block.head]]
-        rows += [[self._paragraph(self.cell(cell), 7.5) for cell in row] for row in block.rows]
         whole = sum(block.widths)
-        table = LongTable(rows, colWidths=[self.width * part / whole for part in block.widths], repeatRows=1)
+        widths = [self.width * part / whole for part in block.widths]
+        most = [max(20, int((width - 6) / 5.5) * _MOST_LINES) for width in widths]
+        rows += [
+            [self._paragraph(self.cell(cell, most=fits), 7.5) for cell, fits in zip(row, most, strict=True)]
+            for row in block.rows
+        ]
+        table = LongTable(rows, colWidths=widths, repeatRows=1)
         table.setStyle(
             [
                 ("LINEBELOW", (0, 0), (-1, -1), 0.4, HexColor("#c8c8cc")),
