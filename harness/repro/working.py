@@ -59,8 +59,15 @@ class Worker:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_cmdline_main(self, config: pytest.Config) -> Generator[None, Any, Any]:
-        """Whatever the project's own options say of pytest-xdist, if it is there: the workers are ours."""
-        for name, value in (("numprocesses", 0), ("dist", "no"), ("tx", [])):
+        """Whatever the project's own options (`addopts`, PYTEST_ADDOPTS) say: workers, repetition and order are ours. With
+        `--sysext-until-fail` from there, cycles after a failure would not be run and yet look clean.
+        """
+        given = config.invocation_params.args  # what the one who asked wrote, without those
+        own = {
+            **{"numprocesses": 0, "dist": "no", "tx": [], "reruns": 0, "maxfail": 0},
+            **{"sysext_repeat": None, "sysext_until_fail": False, "sysext_same_mac": "--sysext-same-mac" in given},
+        }
+        for name, value in own.items():
             if hasattr(config.option, name):
                 setattr(config.option, name, value)
         return (yield)
@@ -81,9 +88,14 @@ class Worker:
         items = [item for item in session.items if isinstance(item, pytest.Function)]
         if not items:
             return True
+        # Sorted: a plugin that shuffles must not give one number to another scenario in each worker.
+        items.sort(key=lambda item: item.nodeid)
         self.connection.send(("ready", [item.nodeid for item in items], self._header(session.config)))
         while True:
-            message: tuple[Any, ...] = self.connection.recv()
+            try:
+                message: tuple[Any, ...] = self.connection.recv()
+            except (EOFError, OSError):  # whoever asked is gone: end in order, so that a Mac between cycles is put away
+                return True
             if message[0] != "run":
                 return True
             _, number, cycle, attempt = message
@@ -121,7 +133,8 @@ def _outcome(
 ) -> Outcome:
     result = item.stash.get(RESULT, None)
     case = item.stash.get(CASE, None)
-    failed = next((report for report in reports if report.failed), None)
+    # What another plugin has run once more until it passed has failed all the same.
+    failed = next((report for report in reports if report.failed or report.outcome == "rerun"), None)
     skipped = next((report for report in reports if report.skipped), None)
     said, cause = "", ""
     notes: tuple[str, ...] = ()
@@ -134,8 +147,10 @@ def _outcome(
         said = _crash(failed)
     elif skipped is not None:
         verdict, said = Verdict.SKIPPED, str(skipped.longrepr[2] if isinstance(skipped.longrepr, tuple) else "")
-    else:
+    elif any(report.when == "call" and report.passed for report in reports):
         verdict = Verdict.PASSED
+    else:  # never clean for want of a word to the contrary
+        verdict, said = Verdict.HARNESS_ERROR, "pytest did not run it: another plugin or option keeps it from that"
     return Outcome(
         cycle=cycle,
         attempt=attempt,
