@@ -1,9 +1,9 @@
-"""Upgrades really run on simulated Macs, through the harness: the outcomes that `bench_repro --machines` decides on.
+"""Replacements really run on simulated Macs, through the harness: the outcomes that `bench_repro --machines` decides on.
 
-One Mac serves several upgrades: the older release is installed and approved once, then per cycle the newer one is installed,
-activated and must work (that is what counts), and the older one is put back by a second replacement, which must work as well
-before the next cycle (if it does not, the Mac is restarted, and if that does not help, replaced). All through `session.Mac`:
-SSH, the oracle, launchd's endpoints, the staged copy, no question asked. The fault decides anew at every replacement.
+One Mac serves one experiment: the older release is installed and approved once; from then on each cycle puts the other release
+in the place of the running one, there and back in turn, activates it, and it must work. All through `session.Mac`: SSH, the
+oracle, launchd's endpoints, the staged copy, no question asked. The fault decides anew at every replacement, so a broken one is
+not in the way of the next. A Mac that is broken otherwise is replaced, and told.
 """
 
 from __future__ import annotations
@@ -93,8 +93,6 @@ class Bench:
                         if error is not None:
                             name = FAULT if isinstance(error, XpcBroken) else type(error).__name__
                             told["causes"][name] = told["causes"].get(name, 0) + 1
-                        if test.decision is Decision.CONTINUE:
-                            upgrades.back()
             except Broken as broken:
                 told["replaced"].append(broken.why[:300])
         return {
@@ -146,7 +144,7 @@ class Bench:
 
 
 class Upgrades:
-    """The upgrades of one Mac."""
+    """The replacements on one Mac."""
 
     def __init__(self, mac: Mac) -> None:
         self.mac = mac
@@ -160,28 +158,13 @@ class Upgrades:
         self.mac.expect_working()
 
     def cycle(self) -> SysextError | None:
-        """One upgrade: None if the newer release works afterwards.
+        """The other release in the place of the one that runs: None if it works afterwards.
 
         Raises:
             Broken: It is not the product that failed.
         """
-        return self._replace(NEWER)
-
-    def back(self) -> None:
-        """The older release again, working.
-
-        Raises:
-            Broken: It does not work, also after a restart.
-        """
-        error = self._replace(OLDER)
-        if error is None:
-            return
-        try:
-            self.mac.reboot()
-            self.approval.expect_no_questions(self.mac.activate())
-            self.mac.expect_working()
-        except SysextError as still:
-            raise Broken(f"{error}; after a restart: {still}") from still
+        assert self.mac.installed is not None
+        return self._replace(OLDER if self.mac.installed.release == NEWER else NEWER)
 
     def _replace(self, release: str) -> SysextError | None:
         try:
@@ -286,13 +269,13 @@ def _judged(done: list[dict[str, Any]], plan: SprtPlan) -> bool:
         for one in those:
             causes.update(one["causes"])
         print(
-            f"{what} at {rate:.0%}: {len(those)} experiments, {runs} upgrades on {sum(one['macs'] for one in those)} Macs "
+            f"{what} at {rate:.0%}: {len(those)} experiments, {runs} replacements on {sum(one['macs'] for one in those)} Macs "
             f"({sum(len(one['replaced']) for one in those)} replaced); failing {seen}; causes {dict(causes)}; "
-            f"{sum(one['seconds'] for one in those) / runs:.2f} s an upgrade; {wrong} wrong decisions "
+            f"{sum(one['seconds'] for one in those) / runs:.2f} s each; {wrong} wrong decisions "
             f"(exactly {exact.reject if rate < HIGH else exact.accept:.4f} of all)"
         )
         good &= judge(f"{what}: wrong decisions, share", wrong / len(those), plan.alpha)
-        good &= judge(f"{what}: mean upgrades, by Wald's {wald:.1f}", mean / wald, COST)
+        good &= judge(f"{what}: mean cycles, by Wald's {wald:.1f}", mean / wald, COST)
     return good
 
 
