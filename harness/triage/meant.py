@@ -25,7 +25,7 @@ CUT_SECONDS: Final = 10.0
 """After such a step, in which its consequences may still be seen: who reads in the background finds out a little later."""
 ABSENCES: Final = frozenset({"sleep and wake", "suspend and resume"})
 """Steps after which a Mac goes on as if nothing had been."""
-SLOWER: Final = 4.0
+SLOWER: Final = 2.0
 """A clone that took less than so many times what starting the same Mac took is slow as everything is on that host: both are Tart's
 work, one right after the other, and the clone is the lesser of the two.
 """

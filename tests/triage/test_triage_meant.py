@@ -115,6 +115,27 @@ def test_traffic_that_passed_before_the_sleep_only(rows: list[dict[str, Any]], l
     assert ("proxy-dead-after-wake" in [cause.code for cause in found.causes]) is named
 
 
+MANAGED = (
+    "weir-15 to hear its management while Weir is active: in cycle 1 of 3: enrolled: True; com.apple.apsd running; "
+)
+SILENT = MANAGED + "com.apple.mdmclient.daemon not running, last exit code 0; mdmclient does not answer"
+ENABLED = "extension ABCDE12345 org.weir.dns (1.0/1) advancing state from activated_enabling to activated_enabled; NESMDNSProxySession"
+
+
+@pytest.mark.parametrize(
+    ("error", "log", "named"),
+    [
+        (SILENT, ENABLED, True),
+        (SILENT, ENABLED.replace("DNSProxy", "VPN"), False),
+        (SILENT.replace("code 0", "code 1"), ENABLED, False),
+        (MANAGED + "com.apple.mdmclient.daemon running; mdmclient answers", ENABLED, False),
+    ],
+)
+def test_management_that_was_silent_beside_a_dns_proxy(error: str, log: str, *, named: bool, tmp_path: Path) -> None:
+    found = triage([case(tmp_path / "case", outcome("product-failure", error), log=log)])
+    assert ("mdmclient-not-running-with-dns-proxy" in [cause.code for cause in found.causes]) is named
+
+
 def test_how_it_ended_after_a_sleep_is_still_how_it_ended(tmp_path: Path) -> None:
     said = "`ls` on weir-15 to be within reach: the connection broke 0.3 s after its start"
     rows = [*SLEPT, event("outcome", 50, verdict="environment-failure", error_type="ConnectionLost", error=said)]

@@ -154,7 +154,7 @@ def test_an_ordinary_clone_and_stop_are_not_worth_telling(tmp_path: Path) -> Non
             "type": "end",
             "name": "start",
             "outcome": "ok",
-            "duration": 9.9,
+            "duration": 19.9,
             "attributes": {},
         },  # everything is slow there
         {"type": "end", "name": "clone", "outcome": "ok", "duration": 30.1, "attributes": {"machine": "another"}},
