@@ -3,6 +3,7 @@
     python -m benchmarks.bench_triage_faults                  # every fault alone, and pairs drawn at random (the seed is printed)
     python -m benchmarks.bench_triage_faults --only extension-crash --pairs 0
     python -m benchmarks.bench_triage_faults --alone 0 --pairs 20 --seed 3 --keep FOLDER
+    python -m benchmarks.bench_triage_faults --judge FOLDER   # once more, without running anything
 
 Each run is a pytest of its own on a simulated Mac; the case file's own triage (`result.json`) is what counts.
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import itertools
 import json
 import os
@@ -217,13 +219,20 @@ def run(faults: Sequence[str], folder: Path) -> Run:
     command += ["--timeout", "280", "--sysext-app", str(app), "--sysext-provider", "simulated", "--sysext-macos", "15", "--sysext-quiet"]  # fmt: skip
     for one in expected:
         command += ["--sysext-fault", one.given or one.code]
-    with (folder / name / "output.txt").open("wb") as output:
+    with (folder / name / "output.txt").open("wb") as output, contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(
             command, env=environ, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, timeout=600, check=False
         )
+    return found(faults, folder, seconds=time.monotonic() - started)
+
+
+def found(faults: Sequence[str], folder: Path, *, seconds: float = 0.0) -> Run:
+    """What came of a run, from what it left in this folder."""
+    name = "+".join(faults)
+    artifacts, diaries = folder / name / "artifacts", folder / name / "diaries"
     results: list[dict[str, Any]] = [json.loads(path.read_text()) for path in artifacts.rglob("result.json")]
-    if not results and "an image that exists" in (folder / name / "output.txt").read_text(errors="replace"):
-        return Run(tuple(faults), REFUSED, (), "", frozenset(), "no image of that name", time.monotonic() - started)
+    if not results and _refused(folder / name):
+        return Run(tuple(faults), REFUSED, (), "", frozenset(), "no image of that name", seconds)
     if not results:
         return Run(tuple(faults), "no result", (), "", frozenset(), f"see {folder / name / 'output.txt'}", 0.0)
     # A broken environment is tried twice: the first is what the fault did.
@@ -232,9 +241,14 @@ def run(faults: Sequence[str], folder: Path) -> Run:
     why = result.get("why") or {}
     causes = tuple(cause["code"] for cause in why.get("causes", ())) if why.get("verdict") == "failure" else ()
     told = " ".join(str(note) for note in result.get("notes", ()))
-    seconds = time.monotonic() - started
     acted = frozenset(_acted(diaries))
     return Run(tuple(faults), result["verdict"], causes, told, acted, str(why.get("headline", "")), seconds)
+
+
+def _refused(folder: Path) -> bool:
+    """Whether that run was refused before it began, for there is no such image."""
+    output = folder / "output.txt"
+    return output.is_file() and "an image that exists" in output.read_text(encoding="utf-8", errors="replace")
 
 
 def _one_phase(one: str, other: str) -> bool:
@@ -264,7 +278,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--workers", type=int, default=3, help="runs at once; they mostly wait")
     parser.add_argument("--keep", type=Path, help="keep the case files here")
+    parser.add_argument(
+        "--judge",
+        type=Path,
+        metavar="FOLDER",
+        help="run nothing: judge what an earlier run has kept, also if it was stopped",
+    )
     options = parser.parse_args()
+    if options.judge is not None:
+        ended = [path for path in options.judge.iterdir() if any(path.rglob("result.json")) or _refused(path)]
+        told = [found(path.name.split("+"), options.judge) for path in sorted(ended)]
+        lone = [one for one in told if one.faults[1:] in ((), (ALONE_WITH.get(one.faults[0], ""),))]
+        return judged(lone, [one for one in told if one not in lone])
     left_out = sorted(set(known_faults()) - set(FAULTS))
     if left_out:
         print(f"NOT IN THE TABLE, counted as wrong: {', '.join(left_out)}")
