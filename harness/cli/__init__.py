@@ -33,12 +33,47 @@ _VERBS = {
     "triage": "harness.cli.triage:triage_command",
 }
 
+# What `sysext --help` shows, in the order in which one meets them: a line each, for no verb is imported to be listed.
+_SECTIONS = {
+    "Before any Mac boots": {
+        "doctor": "Check this host, or a Mac, for what the harness needs.",
+        "app": "Fetch an app file's releases; show versions, team, builds.",
+        "inspect": "Show what is inside an app, archive or release.",
+        "preflight": "Say from the files whether it can activate and upgrade.",
+    },
+    "After a failure": {
+        "report": "Print the table of a run.",
+        "triage": "Name the cause, with the lines that prove it.",
+        "screen": "Read, watch and export what is on a screen.",
+        "attach": "Reach the Mac that was kept.",
+        "replay": "Run a scenario again as its case file says it was run.",
+        "redact": "Mask names, accounts and addresses in evidence.",
+        "feedback": "Make a report for Apple from a case file.",
+    },
+    "What comes now and then": {
+        "repro": "Run a scenario until it is sure how often it fails.",
+        "bisect": "Find the release that brought a failure.",
+        "history": "Failure rates over all recorded runs.",
+        "signoff": "Judge a release by signoff.toml.",
+    },
+    "Macs": {
+        "machines": "List the Macs this program made and has not deleted.",
+        "gc": "Remove Macs whose owner is gone.",
+        "faults": "List the faults that simulated Macs can have.",
+    },
+}
+
 
 class _Lazy(click.Group):
     """Imports a verb's module only when that verb is asked for."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return sorted(_VERBS)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, verbs in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(verbs.items()), col_max=20, col_spacing=3)
 
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         import importlib
@@ -70,8 +105,13 @@ class _Lazy(click.Group):
 def cli() -> None:
     """Test a macOS system extension's approval end to end, on disposable Macs.
 
-    Scenarios are run by pytest (`pytest scenarios --sysext-app …`); this command looks after the rest.
-    """
+    \b
+    Scenarios are run by pytest; this command looks after the rest:
+        pytest scenarios --sysext-app FILE
+        pytest scenarios --sysext-app FILE --sysext-provider simulated     (no Tart here)
+
+    `sysext COMMAND --help` tells its options and exit codes.
+    """  # noqa: D301 - click's mark for a paragraph that is not wrapped is the character \b itself
 
 
 def main() -> None:

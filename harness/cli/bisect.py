@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -36,7 +37,7 @@ REGISTRY_SECONDS = 120.0
     help="how often the bad one fails: 0.2 as a guess, or 7/35 as counted (then that is not checked again)",
 )
 @click.option("--release-list", metavar="A,B,C", default="", help="the releases between, oldest first")
-@click.option("--cause", metavar="CODE", default="", help="count only failures by this cause")
+@click.option("--cause", metavar="CODE", default="", help="count only failures by this cause (docs/causes.md)")
 @click.option(
     "--most", type=click.IntRange(1, 100_000), default=400, show_default=True, metavar="N", help="runs at most"
 )
@@ -73,6 +74,7 @@ def bisect(
     from harness.repro.hunting import plan_lines, verdict_lines
     from harness.repro.probing import Prober
     from harness.repro.selecting import parse_options, pytest_arguments, settings_overrides
+    from harness.triage.catalog import load_catalog
 
     given = parse_options(options)
     if given.rest:
@@ -83,7 +85,13 @@ def bisect(
         Path(given.sysext_config) if given.sysext_config else None, overrides=settings_overrides(given)
     )
     if settings.app is None:
-        raise UsageError("an app file", seen="none given", hint="give --sysext-app FILE")
+        raise UsageError(
+            "an app file: the product under test",
+            seen="none given",
+            hint="give --sysext-app scenarios/apps/mitmproxy.toml, set SYSEXT_APP, or `app` in sysext.toml",
+        )
+    if cause:
+        load_catalog().get(cause)  # a code that nothing has would count no failure at all, and run to the end
     app = load_app(settings.app)
     chain = _chain(app, good, bad, release_list)
     prior = Prior.parse(prior_rate) if prior_rate is not None else Prior()
@@ -274,3 +282,5 @@ def _remove_if_empty(folder: Path) -> None:
 
     if {path.name for path in folder.iterdir()} <= {"workers", "live.log", "bisect.toml"}:
         shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()  # only if nothing else is in it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -156,6 +157,8 @@ def _remove_if_empty(folder: Path) -> None:
     """Nothing was run: only the workers' own words are there, and they were told."""
     if {path.name for path in folder.iterdir()} <= {"workers", "live.log"}:
         shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()  # only if nothing else is in it
 
 
 def _record(folder: Path, settings: Settings) -> None:

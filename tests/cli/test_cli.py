@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,8 +63,10 @@ def _result(folder: Path, name: str, verdict: Verdict = Verdict.PASSED, **more: 
 def test_help_names_every_verb(sysext: Sysext) -> None:
     code, out, _ = sysext("--help")
     assert code == 0
-    for verb in ("app", "doctor", "faults", "gc", "machines", "report"):
-        assert verb in out
+    assert sorted(re.findall(r"^  ([a-z]+)  +[A-Z].*[^.]\.$", out, flags=re.MULTILINE)) == cli.list_commands(
+        click.Context(cli)
+    )
+    for verb in cli.list_commands(click.Context(cli)):
         code, text, _ = sysext(verb, "--help")
         assert code == 0
         assert text.startswith("Usage:")
@@ -84,7 +87,10 @@ def test_a_mistyped_verb_is_told_the_nearest_once(sysext: Sysext) -> None:
     assert "did you mean" not in err.lower()
 
 
-def test_wrong_options_end_with_2(sysext: Sysext) -> None:
+OWN = {"cache", "tart"}  # of the settings above; not what a command has to leave alone
+
+
+def test_wrong_options_end_with_2(sysext: Sysext, tmp_path: Path) -> None:
     for arguments in (
         ("gc", "--nonsense"),
         ("machines", "--format", "xml"),
@@ -94,11 +100,24 @@ def test_wrong_options_end_with_2(sysext: Sysext) -> None:
         ("machines", "--config", "none.toml"),
         ("app", "none.toml"),
         ("report", "nowhere"),
+        ("repro", "upgrade"),  # no app file
+        ("repro", "upgrade", "--rate", "2"),
+        ("bisect", "--good", "0.11.1", "--bad", "0.11.5", "upgrade"),
+        ("bisect", "--good", "0.11.1", "--bad", "0.11.5", "upgrade", "--sysext-app", APP, "--cause", "xpc-brokn"),
+        ("bisect", "--good", "0.11.5", "--bad", "0.11.1", "upgrade", "--sysext-app", APP),
+        ("replay", "nowhere"),
+        ("attach", "nowhere"),
+        ("history",),
+        ("history", "import", "nowhere"),
+        ("signoff", "--release", "0.11.5", "--app", APP),  # no signoff.toml
     ):
         code, _, err = sysext(*arguments)
         assert code == 2, arguments
         assert err
         assert "Traceback" not in err
+        if "sysext: " in err:  # click's own complaints have no hint but the usage
+            assert re.search(r"^sysext: .+: .+\nHint: .+", err), err
+        assert [path.name for path in tmp_path.iterdir() if path.name not in OWN] == [], arguments
 
 
 @pytest.mark.parametrize(
@@ -257,6 +276,7 @@ def test_app_in_text_and_an_unknown_release(sysext: Sysext, monkeypatch: pytest.
     code, out, _ = sysext("app", APP)
     assert code == 0
     assert out.splitlines() == [
+        "0.11.1: x 1 (10), team T", "    x.ext 2 (20)", "    arm64: UUID-OF-IT",
         "0.11.4: x 1 (10), team T", "    x.ext 2 (20)", "    arm64: UUID-OF-IT",
         "0.11.5: x 1 (10), team T", "    x.ext 2 (20)", "    arm64: UUID-OF-IT",
     ]  # fmt: skip
