@@ -312,6 +312,23 @@ def test_deactivation_leaves_until_the_next_boot(new_mac, run_async):
     run_async(body)
 
 
+def test_removed_in_settings_it_asks_anew_and_the_configuration_stays(new_mac, run_async):
+    async def body():
+        async with new_mac() as mac:
+            await mac.enabled()
+            mac.guest.remove("com.example.guard.extension")
+            await mac.until(lambda: mac.states() == [("1.0/1", "terminated_waiting_to_uninstall_on_reboot")])
+            assert LABEL not in mac.guest.launchd.jobs
+            assert mac.guest.extensions() == []
+            assert mac.guest.network.find("guard") is not None
+            app = await mac.launch()
+            await mac.until(lambda: mac.states()[-1] == ("1.0/1", WAITING), "a new entry that waits")
+            await mac.until(lambda: mac.display.alerts, "the dialog")
+            app.cancel()
+
+    run_async(body)
+
+
 def test_killing_sysextd_loses_the_request_and_keeps_the_record(new_mac, run_async):
     async def body():
         async with new_mac() as mac:
