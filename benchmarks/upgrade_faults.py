@@ -60,6 +60,7 @@ class Row:
     red: set[str] = field(default_factory=set)
     misnamed: dict[str, str] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    again: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
     causes: collections.Counter[str] = field(default_factory=collections.Counter)
     healers: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -68,8 +69,8 @@ class Row:
 
     @property
     def right(self) -> bool:
-        """Exactly the expected cells were red, as the product's failure, and each was named by the fault's own code."""
-        return self.red == self.expected and not self.broken and not self.missing and not self.misnamed
+        """Exactly the expected cells were red, as the product's failure, each at the first try, and each was named by the fault's own code."""
+        return self.red == self.expected and not (self.broken or self.again or self.missing or self.misnamed)
 
 
 def touches(fault: str, step: Step, app: AppFile) -> bool:
@@ -108,8 +109,10 @@ def run(fault: str, wanted: Sequence[Cell], options: argparse.Namespace, app: Ap
             if result.cause != code:
                 row.misnamed[name] = result.cause or "(none)"
             row.healers[_healer(result, artifacts)] += 1
-        elif result.failed:
+        elif result.verdict != "passed":  # skipped is not green either: nothing was tested
             row.broken.add(name)
+        if result.attempt > 1:
+            row.again.add(name)
     row.missing = {cell_id(cell) for cell in wanted} - set(seen)
     row.seconds = time.monotonic() - started
     return row
@@ -160,7 +163,8 @@ def _show(row: Row, *, ladder: bool) -> None:
     for what, names in (
         ("green, and should be red", row.expected - row.red - row.broken - row.missing),
         ("red, and should be green", row.red - row.expected),
-        ("not the product's failure", row.broken),
+        ("neither passed nor the product's failure", row.broken),
+        ("not at the first try", row.again),
         ("without a result", row.missing),
         ("named otherwise", {f"{name}: {cause}" for name, cause in row.misnamed.items()}),
     ):
