@@ -73,6 +73,7 @@ def bisect(
     from harness.repro.bisecting import Hunt, Prior
     from harness.repro.hunting import plan_lines, verdict_lines
     from harness.repro.probing import Prober
+    from harness.repro.processes import term_as_interrupt
     from harness.repro.selecting import parse_options, pytest_arguments, settings_overrides
     from harness.triage.catalog import load_catalog
 
@@ -114,13 +115,18 @@ def bisect(
 
     started = time.monotonic()
     try:
-        with Prober(lambda release: [*base, f"--sysext-release={release}"], folder, ready=ready) as prober:
+        with (
+            term_as_interrupt(),
+            Prober(lambda at: [*base, f"--sysext-release={at}"], folder, ready=ready, cause=cause) as prober,
+        ):
             _hunt(hunt, prober, plain=plain)
     except KeyboardInterrupt:
         hunt.stopped = "interrupted"
-    except UsageError:
-        _remove_if_empty(folder)
-        raise
+    except SysextError as error:
+        if isinstance(error, UsageError) and not hunt.outcomes:
+            _remove_if_empty(folder)
+            raise
+        hunt.stopped = " ".join(str(error).split())[:600]  # what the runs before it said is not lost
     seconds = time.monotonic() - started
     lines = [*_final_table(hunt), *verdict_lines(hunt, folder=folder, seconds=seconds, simulated=simulated)]
     if hunt.answer is not None:

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 @click.option(
     "--json",
     "output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="write the report there, too",
+    help="the report, for programs (- for standard output)",
 )
 @click.pass_context
 def repro(
@@ -71,7 +71,10 @@ def repro(
     Exit 0: the rate is accepted. 1: it fails. 3: undecided. 2: unusable input.
     """
     from harness.config import load_settings
+    from harness.events import SECRETS
     from harness.repro.looping import Loop, Told
+    from harness.repro.processes import term_as_interrupt
+    from harness.repro.questions import Answer
     from harness.repro.selecting import parse_options, pytest_arguments, settings_overrides
     from harness.repro.telling import Live, as_dict, report
 
@@ -84,13 +87,14 @@ def repro(
     settings = load_settings(
         Path(given.sysext_config) if given.sysext_config else None, overrides=settings_overrides(given)
     )
-    if output is not None and not output.absolute().parent.is_dir():
+    plain = str(output) == "-"  # then standard output is the report's alone
+    if output is not None and not plain and not output.absolute().parent.is_dir():
         raise UsageError(f"a folder for {output}", seen="it is not there", hint="check --json")
     simulated = settings.provider == "simulated"
     arguments = pytest_arguments(scenario, options, root=Path.cwd(), simulated=simulated, same_mac=not fresh, keep=keep)
     folder = _run_folder(settings)
-    terminal = sys.stdout.isatty()
-    live = Live(lambda text: click.echo(text, nl=False), terminal=terminal)
+    terminal = (sys.stderr if plain else sys.stdout).isatty()
+    live = Live(lambda text: click.echo(text, nl=False, err=plain), terminal=terminal)
 
     def ready(scenarios: list[str], header: list[str]) -> None:
         for line in header:
@@ -102,21 +106,29 @@ def repro(
             live.line(line)
 
     told = Told(ready=ready, outcome=live.outcome, kept=live.kept, note=live.line)
-    loop = Loop(arguments, question, folder=folder, jobs=jobs, told=told)
+    places = {"simulated": settings.simulated.slots, "tart": settings.tart.slots}.get(settings.provider)
+    loop = Loop(arguments, question, folder=folder, jobs=jobs, places=places, told=told)
     started = time.monotonic()
     try:
-        decider = loop.run()
+        with term_as_interrupt():
+            decider = loop.run()
     except UsageError:
         _remove_if_empty(folder)
         raise
+    except SysextError as error:  # 1 would say that the scenario fails, and nothing is known of it
+        click.echo(f"sysext: {SECRETS.mask(str(error))}", err=True)
+        ctx.exit(Answer.UNDECIDED.exit_code)
     finally:
         live.end()
     seconds = time.monotonic() - started
-    click.echo(report(decider, folder=folder, simulated=simulated, same_mac=not fresh, seconds=seconds, jobs=jobs))
+    said = report(decider, folder=folder, simulated=simulated, same_mac=not fresh, seconds=seconds, jobs=jobs)
+    click.echo(said, err=plain)
     data = as_dict(decider, folder=folder, simulated=simulated, same_mac=not fresh, seconds=seconds, jobs=jobs)
-    _record(folder, settings)
+    _record(folder, settings, plain=plain)
     text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-    for path in (folder / "repro.json", output):
+    if plain:
+        click.echo(text, nl=False)
+    for path in (folder / "repro.json", None if plain else output):
         if path is not None:
             _write(path, text)
     assert decider.answer is not None
@@ -161,11 +173,11 @@ def _remove_if_empty(folder: Path) -> None:
             folder.parent.rmdir()  # only if nothing else is in it
 
 
-def _record(folder: Path, settings: Settings) -> None:
+def _record(folder: Path, settings: Settings, *, plain: bool) -> None:
     from harness.history.recording import record_session
 
     if said := record_session(folder, settings):
-        click.echo(said)
+        click.echo(said, err=plain)
 
 
 def _write(path: Path, text: str) -> None:

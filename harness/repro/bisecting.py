@@ -33,6 +33,8 @@ TRUST = 10
 """Runs that a rate without a number of runs stands for."""
 BROKEN_IN_A_ROW = 5
 """Runs in a row that say nothing about the app, after which it is given up."""
+PASSED_OVER = 20
+"""Failures in a row by another cause than the one that counts, after which it is given up: it might never end."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Hunt:
         self.bisection = Bisection(self.releases, sure=self.sure, prior=self.prior.beta)
         self._left_out: set[str] = set()
         self._broken = 0
+        self._passed_over = 0
 
     @property
     def good(self) -> str:
@@ -134,6 +137,11 @@ class Hunt:
         """The release to run next; None when it is over (`answer` or `stopped` say how)."""
         if self.stopped or (self.answer is not None and self._ends_seen()):
             return None
+        if self._passed_over >= PASSED_OVER:
+            self.stopped = (
+                f"{self._passed_over} failures in a row were by another cause than {self.cause}; is it that code?"
+            )
+            return None
         if self.bisection.runs >= self.most:
             self.stopped = f"{self.most} runs were not enough to be {self.sure:.0%} sure"
             return None
@@ -152,6 +160,7 @@ class Hunt:
         """Count a run; False if it does not count (the environment broke it, another cause, skipped)."""
         counts = outcome.counts and not (outcome.failed and self.cause and outcome.cause != self.cause)
         self.outcomes.append((release, outcome, counts))
+        self._passed_over = 0 if counts else self._passed_over + (outcome.counts and outcome.failed)
         if outcome.verdict is Verdict.SKIPPED:
             self._left_out.add(release)
             self.warnings.append(f"{release} cannot be run: {_first_line(outcome.error) or 'the scenario skips it'}")

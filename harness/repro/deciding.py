@@ -89,7 +89,7 @@ class Decider:
         """Take what a cycle came to; says whether that is enough.
 
         Raises:
-            UsageError: Every chosen scenario skips itself: there is nothing to repeat.
+            UsageError: Every chosen scenario skips itself, and none was ever run: there is nothing to repeat.
         """
         if self.answer is not None:
             self.late.append(outcome)
@@ -127,13 +127,17 @@ class Decider:
 
     def _skip(self, outcome: Outcome) -> None:
         self.skipped[outcome.item] = outcome
-        if len(self.skipped) >= self.items:
-            raise UsageError(
-                "a scenario that runs",
-                seen=f"{outcome.nodeid} is skipped: {outcome.error or 'no reason given'}",
-                hint="choose another scenario, app or macOS version",
-            )
-        heapq.heappush(self._again, (outcome.cycle, outcome.attempt))
+        if len(self.skipped) < self.items:
+            heapq.heappush(self._again, (outcome.cycle, outcome.attempt))
+            return
+        if self.counted or self._waiting:  # it ran before: what those cycles said is not lost
+            self.stop(f"{outcome.nodeid} skips itself by now: {outcome.error or 'no reason given'}"[:300])
+            return
+        raise UsageError(
+            "a scenario that runs",
+            seen=f"{outcome.nodeid} is skipped: {outcome.error or 'no reason given'}",
+            hint="choose another scenario, app or macOS version",
+        )
 
     def _item(self, cycle: int) -> int:
         """The chosen scenarios take turns; those that skip themselves are left out."""

@@ -7,7 +7,6 @@ one process alone, a worker that dies does not take the answer with it, and `-n 
 from __future__ import annotations
 
 import contextlib
-import re
 import signal
 import subprocess
 import sys
@@ -16,18 +15,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from harness.errors import HarnessError, UsageError, Verdict
+from harness.errors import UsageError, Verdict
 from harness.repro.deciding import Decider, Draw
 from harness.repro.outcomes import Outcome
+from harness.repro.processes import Patience, refusal
 from harness.repro.questions import Question
 
 DEATHS = 3
 """Workers that may die before it is given up."""
 GRACE = 300.0
 """Seconds that a worker has to put its Mac away; the settings' own limits are shorter."""
-_TAIL = 4000
+LAST = 10.0
+"""Seconds that it still has after Ctrl-C was pressed a third time."""
 
 
 @dataclass
@@ -55,6 +56,7 @@ class _Process:
     log: Path
     ready: bool = False
     draw: Draw | None = None
+    kept: int = 0
     since: float = field(default_factory=time.monotonic)
 
 
@@ -66,6 +68,7 @@ class Loop:
         question: When to stop.
         folder: The run's folder; case files go into it.
         jobs: Cycles side by side.
+        places: Macs that this host has room for at once, kept ones included; None: not limited.
         told: Who hears of it.
         environment: The workers' environment; this process's by default.
     """
@@ -77,6 +80,7 @@ class Loop:
         *,
         folder: Path,
         jobs: int = 1,
+        places: int | None = None,
         told: Told | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -86,6 +90,7 @@ class Loop:
         self.question = question
         self.folder = folder
         self.jobs = jobs
+        self.places = places
         self.told = told or Told()
         self.environment = environment
         self.decider: Decider | None = None
@@ -93,6 +98,7 @@ class Loop:
         self._workers: list[_Process] = []
         self._deaths = 0
         self._started = 0
+        self._kept = 0
 
     def run(self) -> Decider:
         """Until it is answered, or broken off by Ctrl-C (KeyboardInterrupt): then with what is known by then. All workers and
@@ -102,7 +108,6 @@ class Loop:
             UsageError: The scenario or an option cannot be used; pytest's own words are in it.
             HarnessError: The workers do not work.
         """
-        interrupted = False
         try:
             jobs = self.jobs if self.question.most is None else min(self.jobs, self.question.most)
             for _ in range(jobs):
@@ -110,12 +115,11 @@ class Loop:
             while self.decider is None or self.decider.answer is None:
                 self._step()
         except KeyboardInterrupt:
-            interrupted = True
             if self.decider is None:
                 self.decider = Decider(self.question)
             self.decider.stop("interrupted")
         finally:
-            self._end(interrupted=interrupted)
+            self._end()
         return self.decider
 
     def _start(self) -> None:
@@ -154,11 +158,15 @@ class Loop:
     def _hear(self, worker: _Process, message: tuple[Any, ...]) -> None:
         if message[0] == "ready":
             worker.ready = True
-            if self.decider is None:
+            if self.decider is not None and list(message[1]) != self.scenarios and self.scenarios:
+                self.decider.stop(f"worker {worker.number} found other scenarios than the first one: see {worker.log}")
+            elif self.decider is None:
                 self.scenarios = list(message[1])
                 self.decider = Decider(self.question, items=len(self.scenarios))
                 self.told.ready(self.scenarios, list(message[2]))
         elif message[0] == "kept":
+            self._kept += 1
+            worker.kept += 1
             self.told.kept(message[1], message[2])
         elif message[0] == "outcome":
             worker.draw = None
@@ -171,11 +179,23 @@ class Loop:
 
     def _assign(self) -> None:
         """Give every idle worker a cycle."""
-        if self.decider is None:
+        if self.decider is None or self.decider.answer is not None:
             return
-        for worker in self._workers:
+        busy = sum(worker.draw is not None for worker in self._workers)
+        if self.places is not None and self._kept >= self.places:  # the next Mac would wait for a place for ever
+            if not busy:
+                self.decider.stop(
+                    f"the kept Mac takes the last of the {self.places} places for Macs on this host (--keep none goes on without)"
+                )
+            return
+        for worker in sorted(
+            self._workers, key=lambda one: one.kept
+        ):  # others may hold a Mac between two of its cycles
+            if self.places is not None and self._kept and busy >= self.places - self._kept:
+                return
             if worker.ready and worker.draw is None and (draw := self.decider.draw()) is not None:
                 worker.draw, worker.since = draw, time.monotonic()
+                busy += 1
                 with contextlib.suppress(OSError):  # it died: the next look at its connection says so
                     worker.connection.send(("run", draw.item, draw.cycle, draw.attempt))
 
@@ -189,7 +209,12 @@ class Loop:
             worker.process.kill()
             code = worker.process.wait()
         if not worker.ready:
-            raise _refused(worker, code)
+            trouble = refusal(worker.log, code)
+            if self.decider is None:
+                raise trouble
+            # One that takes the place of another: the files have changed meanwhile. What is known by now is not lost.
+            self.decider.stop(f"no other worker can be started: {' '.join(str(trouble).split())}"[:400])
+            return
         self._deaths += 1
         draw, worker.draw = worker.draw, None
         said = f"worker {worker.number} ended with exit code {code}: see {worker.log}"
@@ -208,73 +233,50 @@ class Loop:
             )
         if self.decider is not None and self.decider.answer is None:
             if self._deaths > DEATHS:
-                raise HarnessError("workers that run cycles", seen=said, hint="its log says why")
-            self._start()
+                self.decider.stop(f"{self._deaths} workers died; {said}")
+            else:
+                self._start()
 
-    def _end(self, *, interrupted: bool) -> None:
-        """Let the workers end: the idle ones by a word, those in a cycle by Ctrl-C, so that their Macs are put away."""
-        for worker in self._workers:
-            busy = worker.draw is not None or not worker.ready
-            with contextlib.suppress(OSError):
-                worker.connection.send(("end",))
-            if busy or interrupted:
-                with contextlib.suppress(ProcessLookupError):
-                    worker.process.send_signal(signal.SIGINT)
-        until = time.monotonic() + GRACE
-        while self._workers:
-            worker = self._workers[0]
-            try:
-                self._listen(worker, until)
-                worker.process.wait(max(0.1, until - time.monotonic()))
-            except KeyboardInterrupt:  # again: less patience
-                until = min(until, time.monotonic() + 10)
-                with contextlib.suppress(ProcessLookupError):
-                    worker.process.terminate()
-                continue
-            except subprocess.TimeoutExpired:
-                self.told.note(f"worker {worker.number} does not end and is killed; `sysext gc` removes its Mac")
-                worker.process.kill()
-                worker.process.wait()
-            worker.connection.close()
-            self._workers.pop(0)
-
-    def _listen(self, worker: _Process, until: float) -> None:
-        """Take what a worker still has to say (so that it is never stuck with it) until it closes its end."""
-        while (left := until - time.monotonic()) > 0:
-            try:
-                if not worker.connection.poll(min(left, 1.0)):
-                    if worker.process.poll() is not None:
-                        return
+    def _end(self) -> None:
+        """Let the workers end: the idle ones by a word (they may have a Mac between two cycles to put away, which nothing is to
+        cut short), those in a cycle by Ctrl-C, so that their Macs are put away.
+        """
+        with Patience() as patience:
+            for worker in self._workers:
+                busy = worker.draw is not None or not worker.ready
+                with contextlib.suppress(OSError):
+                    worker.connection.send(("end",))
+                if busy:
+                    with contextlib.suppress(ProcessLookupError):
+                        worker.process.send_signal(signal.SIGINT)
+            until = time.monotonic() + GRACE
+            told = 0
+            while self._workers:
+                worker = self._workers[0]
+                if (
+                    patience.times > told
+                ):  # pressed again, and told what it waits for; once more, and it is not waited for
+                    until = min(until, time.monotonic() + (LAST if told else GRACE))
+                    told = patience.times
+                    self.told.note("Macs are being put away; Ctrl-C once more leaves them to `sysext gc`")
+                left = until - time.monotonic()
+                if left > 0 and not self._ended(worker, min(left, 0.5)):
                     continue
+                if worker.process.poll() is None:
+                    self.told.note(f"worker {worker.number} does not end and is killed; `sysext gc` removes its Mac")
+                    worker.process.kill()
+                    worker.process.wait()
+                worker.connection.close()
+                self._workers.pop(0)
+
+    def _ended(self, worker: _Process, seconds: float) -> bool:
+        """Take what a worker still has to say (so that it is never stuck with it); whether it has ended."""
+        with contextlib.suppress(EOFError, OSError):
+            while worker.connection.poll(seconds):
                 message = worker.connection.recv()
-            except (EOFError, OSError):
-                return
-            if message[0] in ("kept", "outcome") and self.decider is not None:
-                self._hear(worker, message)
-
-
-def _refused(worker: _Process, code: int) -> UsageError | HarnessError:
-    """Why pytest did not get as far as the first cycle, in its own words."""
-    text = _tail(worker.log)
-    if code == 5:
-        return UsageError(
-            "a scenario of that name", seen="pytest finds none", hint="`pytest --collect-only -q scenarios` lists them"
-        )
-    if code == 4 or "ERROR: usage" in text or "ERROR: " in text:
-        said = re.findall(r"^(?:\S+: )?(?:ERROR|error): (.+(?:\n(?!\s*$).+)*)", text, re.MULTILINE)
-        return UsageError("a run that pytest can make", seen="\n".join(said)[:2000] if said else text[-1000:])
-    return HarnessError("a worker that gets ready", seen=f"exit code {code}: {text[-1000:]}", hint=f"see {worker.log}")
-
-
-def _tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            _back(file)
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def _back(file: IO[bytes]) -> None:
-    size = file.seek(0, 2)
-    file.seek(max(0, size - _TAIL))
+                if message[0] in ("kept", "outcome") and self.decider is not None:
+                    self._hear(worker, message)
+            return worker.process.poll() is not None and not worker.connection.poll(0)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it said goodbye: now it only has to be gone
+            worker.process.wait(seconds)
+        return worker.process.poll() is not None

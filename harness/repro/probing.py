@@ -18,15 +18,15 @@ from typing import Any
 
 from harness.errors import HarnessError, UsageError, Verdict
 from harness.repro.outcomes import Outcome
+from harness.repro.processes import refusal
 
 GRACE = 300.0
 """Seconds that a worker has to put its Mac away; the settings' own limits are shorter."""
-_TAIL = 4000
 _WORST = (
     *(Verdict.PRODUCT_FAILURE, Verdict.KNOWN_ISSUE, Verdict.ENVIRONMENT_FAILURE),
-    *(Verdict.HARNESS_ERROR, Verdict.SKIPPED, Verdict.PASSED),
+    *(Verdict.HARNESS_ERROR, Verdict.PASSED, Verdict.SKIPPED),
 )
-"""Of several scenarios in one run, the first of these that one of them has."""
+"""Of several scenarios in one run, the first of these that one of them has. One that is always skipped says nothing of the others."""
 
 
 class Prober:
@@ -37,6 +37,7 @@ class Prober:
         folder: The run's folder: case files, and what the workers print.
         environment: The workers'; this process's by default.
         ready: Told the scenarios and the header lines of the first worker.
+        cause: Of several failures in one run, one by this cause is what it came to.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Prober:
         *,
         environment: Mapping[str, str] | None = None,
         ready: Callable[[list[str], list[str]], None] = lambda _ids, _lines: None,
+        cause: str = "",
     ) -> None:
         self._arguments = arguments
+        self._cause = cause
         self._folder = folder
         self._environment = dict(environment if environment is not None else os.environ)
         self._ready = ready
@@ -70,13 +73,20 @@ class Prober:
             self.close()
             self._start(release)
         self._cycle += 1
-        outcomes = [self._one(number) for number in range(len(self._scenarios))]
-        return min(outcomes, key=lambda outcome: _WORST.index(outcome.verdict))
+        outcomes: list[Outcome] = []
+        for number in range(len(self._scenarios)):
+            outcomes.append(self._one(number))
+            if self._process is None:  # it died: the next run has another
+                break
+        return min(outcomes, key=lambda one: (not (one.failed and one.cause == self._cause), _WORST.index(one.verdict)))
 
     def close(self) -> None:
         """End the worker; its Mac is gone when this returns."""
         process, connection, self._process, self._connection = self._process, self._connection, None, None
-        if process is None or connection is None:
+        if connection is None:
+            return
+        if process is None:
+            connection.close()
             return
         with contextlib.suppress(OSError):
             connection.send(("end",))
@@ -99,7 +109,8 @@ class Prober:
             self.abort()
 
     def _start(self, release: str) -> None:
-        ours, theirs = Pipe()
+        self._connection, theirs = Pipe()
+        self._release = release
         self._log = self._folder / "workers" / f"{self._cycle + 1}.log"
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as output:
@@ -116,7 +127,6 @@ class Prober:
                 start_new_session=True,
             )
         theirs.close()
-        self._connection, self._release = ours, release
         message = self._receive()
         if message is None:
             raise self._refused()
@@ -156,27 +166,15 @@ class Prober:
     def _refused(self) -> UsageError | HarnessError:
         """Why pytest did not get as far as the first run, in its own words."""
         assert self._process is not None
-        code = self._process.wait(30)
-        text = self._tail()
-        self._process = None
-        if code == 5:
-            return UsageError(
-                "a scenario of that name", seen="pytest finds none", hint="`pytest --collect-only -q scenarios`"
-            )
-        at = text.find("ERROR: ")
-        if code == 4 or at >= 0:
-            return UsageError(f"a run that pytest can make of {self._release}", seen=text[at:][:2000].strip())
-        return HarnessError(
-            "a worker that gets ready", seen=f"exit code {code}: {text[-1000:]}", hint=f"see {self._log}"
-        )
-
-    def _tail(self) -> str:
+        assert self._connection is not None
         try:
-            with self._log.open("rb") as file:
-                file.seek(max(0, file.seek(0, 2) - _TAIL))
-                return file.read().decode(errors="replace")
-        except OSError:
-            return ""
+            code = self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self._connection.close()
+        self._process = self._connection = None
+        return refusal(self._log, code)
 
     def _ended(self, process: subprocess.Popen[bytes], connection: Connection) -> None:
         """Wait until it has ended, however often Ctrl-C is pressed (each time with less patience)."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from harness.errors import EnvironmentFailure
+from harness.errors import EnvironmentFailure, HarnessError, UsageError
+
+_TAIL = 8000
 
 
 def run_pytest(
@@ -43,7 +48,7 @@ def run_pytest(
                 stderr=subprocess.STDOUT if stream is not None else None,
                 process_group=0,
             )
-            with _term_as_interrupt():
+            with term_as_interrupt():
                 return _waited(process)
     except OSError as error:
         raise EnvironmentFailure("pytest to be started", seen=str(error), hint="is the disk full?") from error
@@ -65,8 +70,64 @@ def _waited(process: subprocess.Popen[bytes]) -> int:
         return code
 
 
+def refusal(log: Path, code: int) -> UsageError | HarnessError:
+    """Why a worker's pytest did not get as far as its first cycle, in pytest's own words.
+
+    Args:
+        log: What it printed.
+        code: Its exit code.
+    """
+    text = _tail(log)
+    if code == 5:
+        return UsageError(
+            "a scenario of that name", seen="pytest finds none", hint="`pytest --collect-only -q scenarios` lists them"
+        )
+    said = re.findall(r"^(?:\S+: )?(?:ERROR|error): (.+(?:\n(?!\s*$).+)*)", text, re.MULTILINE)
+    if code == 4 or said:
+        return UsageError("a run that pytest can make", seen="\n".join(said)[:2000] if said else text[-1000:])
+    if "during collection" in text:
+        said = re.findall(r"^E   .+|^ERROR .+", text, re.MULTILINE)
+        return UsageError(
+            "scenarios that pytest can collect",
+            seen="\n".join(line.removeprefix("E  ").strip() for line in said)[:2000] or text[-1000:],
+            hint="`pytest --collect-only -q scenarios` shows it",
+        )
+    return HarnessError("a worker that gets ready", seen=f"exit code {code}: {text[-1000:]}", hint=f"see {log}")
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _TAIL))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+class Patience:
+    """Inside, Ctrl-C and SIGTERM do not break off what is put away; `times` counts them. Only in the main thread."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Patience:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._count) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _count(self, _number: int, _frame: object) -> None:
+        self.times += 1
+
+
 @contextlib.contextmanager
-def _term_as_interrupt() -> Iterator[None]:
+def term_as_interrupt() -> Iterator[None]:
+    """Inside, SIGTERM (CI cancels a job by it) is taken as Ctrl-C, so that Macs are put away. Only in the main thread."""
+
     def terminate(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 

@@ -192,10 +192,18 @@ class Fixed(Question):
 
     def answer(self, failures: int, runs: int) -> Answer | None:
         """See `Question`."""
-        return self.so_far(failures, runs) if runs >= self.most else None
+        return self._shown(failures, runs) if runs >= self.most else None
 
     def so_far(self, failures: int, runs: int) -> Answer:
-        """See `Question`: one-sided Clopper-Pearson bounds against the rate."""
+        """See `Question`. The bounds hold for a number that was fixed beforehand: broken off early (when it looked good, perhaps)
+        it says only what the cycles left out could not have changed.
+        """
+        missing = max(0, self.most - runs)
+        best, worst = self._shown(failures, self.most), self._shown(failures + missing, self.most)
+        return best if best is worst else Answer.UNDECIDED
+
+    def _shown(self, failures: int, runs: int) -> Answer:
+        """One-sided Clopper-Pearson bounds against the rate."""
         if not runs:
             return Answer.UNDECIDED
         if upper_bound(failures, runs, self.sure) < self.rate:
@@ -217,6 +225,8 @@ class Fixed(Question):
             return f"{seen}: the rate is below {percent(upper_bound(failures, runs, self.sure))} {at}"
         if found is Answer.FAILING:
             return f"{seen}: the rate is above {percent(1 - upper_bound(runs - failures, runs, self.sure))} {at}"
+        if runs < self.most:
+            return f"{seen}, and of {self.most} that were to be run the others may still show either"
         missing = runs_missing(failures, runs, self.rate, self.sure)
         return f"{seen}: {missing} more clean ones would show a rate below {percent(self.rate)} {at}"
 

@@ -12,6 +12,7 @@ Over the connection FD come ("run", item, cycle, attempt) and ("end",); back go 
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
 import time
 from collections.abc import Generator
@@ -63,10 +64,8 @@ class Worker:
         `--sysext-until-fail` from there, cycles after a failure would not be run and yet look clean.
         """
         given = config.invocation_params.args  # what the one who asked wrote, without those
-        own = {
-            **{"numprocesses": 0, "dist": "no", "tx": [], "reruns": 0, "maxfail": 0},
-            **{"sysext_repeat": None, "sysext_until_fail": False, "sysext_same_mac": "--sysext-same-mac" in given},
-        }
+        own: dict[str, Any] = {"numprocesses": 0, "dist": "no", "tx": [], "reruns": 0, "maxfail": 0}
+        own |= {"sysext_repeat": None, "sysext_until_fail": False, "sysext_same_mac": "--sysext-same-mac" in given}
         for name, value in own.items():
             if hasattr(config.option, name):
                 setattr(config.option, name, value)
@@ -101,6 +100,11 @@ class Worker:
             _, number, cycle, attempt = message
             self.connection.send(("outcome", self._run(items[number], number, cycle, attempt).as_dict()))
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """What is put away now is put away: a Ctrl-C that was meant for the last cycle may arrive only here."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the reports of the cycle under way."""
@@ -134,7 +138,7 @@ def _outcome(
     result = item.stash.get(RESULT, None)
     case = item.stash.get(CASE, None)
     # What another plugin has run once more until it passed has failed all the same.
-    failed = next((report for report in reports if report.failed or report.outcome == "rerun"), None)
+    failed = next((report for report in reports if report.failed or str(report.outcome) == "rerun"), None)
     skipped = next((report for report in reports if report.skipped), None)
     said, cause = "", ""
     notes: tuple[str, ...] = ()
