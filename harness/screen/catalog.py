@@ -74,7 +74,7 @@ class Page:
         window: The class it is reported as.
         layout: "dialog" (alert, consent, password sheet), "sheet" (a list of switches), "checklist" (a list of boxes to
             tick), "blocked" (the Security part of Settings), "rows" (a Settings page with (i) buttons), "menu" (an open menu,
-            known by an item of it: its `titles` are not looked for).
+            known by an item of it, one of its buttons; it has no title).
         macos: The generations that show it, as far as known; empty: any.
         titles: Phrases, one of which begins a line of it. Of "blocked": the sentence about one item.
         bodies: Phrases, one of which must stand in it too (a dialog may have its pair of buttons instead).
@@ -199,7 +199,7 @@ def _add(pages: list[Page], page: Page, *, extend: bool) -> None:
     if extend:
         windows = sorted({known.window for known in pages if known.language == page.language})
         raise ValueError(f"extend: no such window in language {page.language!r} yet{_nearest(page.window, windows)}")
-    if not (page.titles or page.several):
+    if not (page.titles or page.several or page.layout == "menu"):
         raise ValueError("titles: at least one is wanted")
     pages.append(page)
 
