@@ -17,12 +17,16 @@ from harness import events
 from harness.apps import health, staged
 from harness.apps.activation import ENABLED, WAITING, Activation
 from harness.config import LaunchSpec
-from harness.errors import ProductFailure
+from harness.errors import ProductFailure, Verdict, verdict_of
 from harness.session.approving import DISABLED, ApprovalSteps, RemovalNotOffered
 from harness.session.mac import Mac
 from harness.waiting import Deadline
 
-HEALED, BROKEN, NOT_TRIED = "healed", "still broken", "not tried"
+HEALED, BROKEN, NOT_TRIED, NOT_KNOWN = "healed", "still broken", "not tried", "not known"
+TIME = "time"
+"""What healed it if nothing was done at all: it works when it is looked at again, before the first rung."""
+LOOK_AGAIN = 8.0
+"""Seconds that this look may take."""
 
 
 class NotHere(Exception):
@@ -35,7 +39,7 @@ class Rung:
 
     Attributes:
         name: `restart-app`, `off-on`, `deactivate-activate`, `remove-and-approve`, `reboot`, `reinstall`.
-        outcome: `healed`, `still broken`, `not tried`.
+        outcome: `healed`, `still broken`, `not tried`, `not known` (the Mac or we broke down on the way: that says nothing).
         why: What is still broken, or why it was not tried.
         seconds: What it took.
     """
@@ -83,18 +87,31 @@ class Ladder:
         mac: The Mac.
         approval: Its prompts.
         works: One more check of what was found broken; raises SysextError while it is.
+        older_copy: Whether macOS may go on with the staged copy that was there (a rebuild under the same version).
     """
 
-    def __init__(self, mac: Mac, approval: ApprovalSteps, works: Callable[[Deadline], None] | None = None) -> None:
+    def __init__(
+        self,
+        mac: Mac,
+        approval: ApprovalSteps,
+        works: Callable[[Deadline], None] | None = None,
+        *,
+        older_copy: bool = False,
+    ) -> None:
         self.mac = mac
         self.approval = approval
         self._works = works
+        self._older_copy = older_copy
 
     def climb(self) -> list[Rung]:
         """Try rung after rung until the extension works. Never raises: this is part of telling a failure."""
         tried: list[Rung] = []
         with events.step("recovery ladder", machine=self.mac.name) as step:
-            for name, action in self._rungs():
+            # What works by now was only late; the first rung must not be praised for it.
+            again = self._try(TIME, lambda: None, LOOK_AGAIN)
+            if again.outcome == HEALED:
+                tried.append(again)
+            for name, action in () if tried else self._rungs():
                 rung = self._try(name, action)
                 tried.append(rung)
                 if rung.outcome == HEALED:
@@ -110,17 +127,19 @@ class Ladder:
         yield "reboot", self._reboot
         yield "reinstall", self._reinstall
 
-    def _try(self, name: str, action: Callable[[], None]) -> Rung:
+    def _try(self, name: str, action: Callable[[], None], most: float | None = None) -> Rung:
         begun = time.monotonic()
         outcome, why = HEALED, ""
         with events.step(f"rung: {name}") as step:
             try:
                 action()
-                self._expect_healthy()
+                usual = self.mac.settings.upgrades.rung_seconds
+                self._expect_healthy(min(most or usual, usual))
             except NotHere as reason:
                 outcome, why = NOT_TRIED, str(reason)
             except Exception as error:  # noqa: BLE001 - the failure that led here must be heard, and the next rung tried
-                outcome, why = BROKEN, (str(error) or type(error).__name__).splitlines()[0][:500]
+                outcome = BROKEN if verdict_of(error) is Verdict.PRODUCT_FAILURE else NOT_KNOWN
+                why = (str(error) or type(error).__name__).splitlines()[0][:500]
             step.note(outcome=outcome, why=why)
         rung = Rung(name, outcome, why, round(time.monotonic() - begun, 1))
         events.event("recovery-rung", rung=name, outcome=outcome, why=why, seconds=rung.seconds)
@@ -192,19 +211,21 @@ class Ladder:
         activation.wait_until_done(self._rung())
         return activation
 
-    def _expect_healthy(self) -> None:
+    def _expect_healthy(self, seconds: float) -> None:
         mac = self.mac
         installed = mac.installed
         if installed is None:
             raise NotHere("nothing is installed")
         extension = installed.bundle.require_extension(mac.app.extension.id)
-        deadline = self._rung()
-        health.expect_working(
-            mac.guest, mac.oracle, mac.app, version=installed.version(extension.identifier), deadline=deadline
-        )
-        staged.expect_staged(mac.guest, extension, deadline=self._rung())
+        version = installed.version(extension.identifier)
+        health.expect_working(mac.guest, mac.oracle, mac.app, version=version, deadline=Deadline.after(seconds))
+        try:
+            staged.expect_staged(mac.guest, extension, deadline=self._rung())
+        except staged.StagedCopyWrong:
+            if not self._older_copy:
+                raise
         if self._works is not None:
-            self._works(self._rung())
+            self._works(Deadline.after(seconds))
 
     def _rung(self) -> Deadline:
         return Deadline.after(self.mac.settings.upgrades.rung_seconds)

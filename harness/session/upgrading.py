@@ -27,7 +27,7 @@ from harness.guest import Background, Guest, users
 from harness.screen import is_black
 from harness.session.approving import QUESTIONS, ApprovalSteps
 from harness.session.mac import Installed, Mac
-from harness.session.recovering import Ladder, Rung, approve_again, healer
+from harness.session.recovering import BROKEN, NOT_KNOWN, TIME, Ladder, Rung, approve_again, healer
 from harness.session.traffic import Traffic
 from harness.upgrades.expectations import Answer, Expectation, expect
 from harness.upgrades.paths import UNAPPROVED, Relation, State, Step, UpgradePath, relation
@@ -366,7 +366,8 @@ class UpgradeSteps:
         with contextlib.suppress(SysextError):
             if step.state is State.ASLEEP:
                 mac.wake_display()
-        rungs = Ladder(mac, self.approval, self._works).climb()
+        kept = relation(mac.app, step.older, step.newer) is Relation.REBUILD and not self._expectation(step).replaced
+        rungs = Ladder(mac, self.approval, self._works, older_copy=kept).climb()
         self._seen["ladder"] = [rung.as_dict() for rung in rungs]
         self._seen["healed_by"] = healer(rungs)
         said = _said(rungs)
@@ -401,6 +402,10 @@ class UpgradeSteps:
 
 def _said(rungs: list[Rung]) -> str:
     healed = healer(rungs)
-    failed = [rung.name for rung in rungs if rung.outcome == "still broken"]
+    if healed == TIME:
+        return "healed by time alone: it works now, and nothing was done"
+    failed = [rung.name for rung in rungs if rung.outcome == BROKEN]
     before = f" (not by {', '.join(failed)})" if failed else ""
+    if broken_off := [rung.name for rung in rungs if rung.outcome == NOT_KNOWN]:
+        before += f"; of {', '.join(broken_off)} it is not known"
     return f"healed by {healed}{before}" if healed else f"healed by nothing{before}"

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from harness.apps.activation import ENABLED, WAITING
+from harness.apps.staged import StagedCopyWrong
 from harness.config import UpgradeSettings
 from harness.errors import ProductFailure
 from harness.session import recovering
 from harness.session.approving import RemovalNotOffered
-from harness.session.recovering import BROKEN, HEALED, NOT_TRIED, Ladder, healer
+from harness.session.recovering import BROKEN, HEALED, NOT_KNOWN, NOT_TRIED, TIME, Ladder, healer
 
 
 class Stage:
@@ -227,6 +228,28 @@ def test_trouble_of_any_kind_only_ends_its_rung(climb: Any) -> None:
     stage = Stage("activate")
     stage.stop_activations = lambda: (_ for _ in ()).throw(RuntimeError("no shell"))  # type: ignore[method-assign]
     rungs = climb(stage)
-    assert rungs[0].outcome == BROKEN
+    assert rungs[0].outcome == NOT_KNOWN  # that tells nothing about the product
     assert "no shell" in rungs[0].why
     assert rungs[-1].outcome == HEALED
+
+
+def test_what_works_by_now_was_only_late(climb: Any) -> None:
+    stage = Stage(None)
+    stage.healthy = True
+    rungs = climb(stage)
+    assert _outcomes(rungs) == {TIME: HEALED}
+    assert stage.done == []
+
+
+def test_an_older_copy_is_no_trouble_where_it_is_expected(climb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage("activate")
+
+    def older(*_: object, **__: object) -> None:
+        raise StagedCopyWrong("the installed copy", seen="staged-stale")
+
+    for expected, wanted in ((False, None), (True, "restart-app")):
+        climb(stage)  # prepares what health says
+        stage.healthy = False
+        monkeypatch.setattr(recovering.staged, "expect_staged", older)
+        mac: Any = stage
+        assert healer(Ladder(mac, mac, older_copy=expected).climb()) == wanted

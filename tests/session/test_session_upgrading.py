@@ -310,7 +310,7 @@ def ladder(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     climbed: list[str] = []
 
     class Short:
-        def __init__(self, *_: object) -> None: ...
+        def __init__(self, *_: object, **__: object) -> None: ...
 
         def climb(self) -> list[Rung]:
             climbed.append("climbed")
@@ -359,3 +359,11 @@ def test_without_a_ladder_the_evidence_is_collected_all_the_same(desk: Desk, lad
         raise ProductFailure("endpoints", seen="none")
     assert ladder == []
     assert desk.collected != []
+
+
+def test_what_the_ladder_found_in_words() -> None:
+    said = upgrading._said
+    assert said([Rung("time", HEALED)]) == "healed by time alone: it works now, and nothing was done"
+    rungs = [Rung("restart-app", "still broken", "x"), Rung("off-on", "not known", "ssh"), Rung("reboot", HEALED)]
+    assert said(rungs) == "healed by reboot (not by restart-app); of off-on it is not known"
+    assert said([Rung("off-on", "not tried", "x")]) == "healed by nothing"
