@@ -91,6 +91,12 @@ def test_paths_in_pages_exist(page: Path) -> None:
             assert (ROOT / target).exists() or (page.parent / target).exists(), target
 
 
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\]\(([\w-]+\.md)\)", index))
+    assert named == {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+
+
 def test_contributing_is_at_most_two_pages() -> None:
     assert len((ROOT / "CONTRIBUTING.md").read_text().split()) <= 1000
 
