@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup test-setup scenarios upgrades test check bench bench-screens bench-triage bench-repro report clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-20s %s\n' "$$target" "$$text"; done
 	@echo
 	@echo "  SYSEXT_PROVIDER=tart|simulated  SYSEXT_MACOS=13,14,15,26  SYSEXT_APP=FILE  SYSEXT_WORKERS=2"
 	@echo "  SYSEXT_FAULT=CODE (see docs/faults.md)  PYTEST_ARGS='-k reboot'"
@@ -43,7 +43,7 @@ scenarios: setup ## run all scenarios (simulated Macs, or real ones where Tart i
 	  --sysext-app $(SYSEXT_APP) --sysext-provider $(SYSEXT_PROVIDER) --sysext-macos $(SYSEXT_MACOS) \
 	  --alluredir $(ARTIFACTS)/allure --junit-xml $(ARTIFACTS)/junit.xml $(PYTEST_ARGS)
 
-upgrades: setup ## walk the whole upgrade matrix of the app file (docs/upgrades.md); UPGRADES='previous via any' for a part
+upgrades: setup ## walk the app file's upgrade matrix (docs/upgrades.md); UPGRADES='previous via any': a part
 	$(PYTHON_BIN) -m pytest scenarios/test_upgrade_paths.py -n $(SCENARIO_WORKERS) --tb short --timeout $(SCENARIO_TIMEOUT) \
 	  --sysext-app $(SYSEXT_APP) --sysext-provider $(SYSEXT_PROVIDER) --sysext-macos $(UPGRADE_MACOS) \
 	  --sysext-upgrade '$(UPGRADES)' --junit-xml $(ARTIFACTS)/upgrades.xml $(PYTEST_ARGS)
@@ -68,7 +68,7 @@ bench-triage: setup ## how well causes are named: the table, and its floors
 	$(PYTHON_BIN) -m benchmarks.bench_triage
 	$(PYTHON_BIN) -m benchmarks.bench_triage_faults
 
-bench-repro: setup ## does `sysext repro` find a rare failure, with the error rates it states? (all: BENCH_REPRO='--experiments 200')
+bench-repro: setup ## is `sysext repro` wrong as seldom as it says? (long: BENCH_REPRO='--experiments 200')
 	$(PYTHON_BIN) -m benchmarks.bench_repro --statistics --machines $(BENCH_REPRO)
 
 report: ## make the HTML report of the last scenarios (needs npm)
