@@ -16,7 +16,7 @@ from harness.errors import EnvironmentFailure, UsageError, Verdict
 from harness.events import SECRETS
 from harness.waiting import Deadline, wait_until
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest migration."""
 FILE_NAME: Final = "history.sqlite"
 _LOCK: Final = 0x53595345  # of PostgreSQL's advisory locks, for who migrates

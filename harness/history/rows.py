@@ -419,6 +419,7 @@ class _Stream:
     time: str = ""
     result: dict[str, Any] | None = None
     builds: dict[str, dict[str, str]] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)  # releases of which there was more than one build
     same_mac: bool = False
 
     @property
@@ -427,9 +428,11 @@ class _Stream:
 
     def about(self, release: str) -> dict[str, Any]:
         """What only the stream says: of that release's build (an older one, which it was upgraded from, is not meant), and of its
-        Mac.
+        Mac. Where two builds of it were installed nobody can say which one the outcome is of: then neither is told.
         """
-        return {**self.builds.get("", {}), **self.builds.get(release, {}), "same_mac": self.same_mac}
+        name = release if release in self.builds or release in self.unsure else ""
+        build = {} if name in self.unsure else self.builds.get(name, {})
+        return {**build, "same_mac": self.same_mac}
 
     def note(self, record: _Record) -> None:
         attributes = record.attributes
@@ -438,12 +441,16 @@ class _Stream:
         self.same_mac = self.same_mac or record.name == "same-mac"
         if record.name != "app build" or attributes.get("app", self.header.get("app")) != self.header.get("app"):
             return  # or of another product, installed beside the one under test
-        of = self.builds.setdefault(str(attributes.get("release", "")), {}) if len(self.builds) < _MOST_BUILDS else {}
+        release = str(attributes.get("release", ""))
+        if len(self.builds) >= _MOST_BUILDS and release not in self.builds:
+            return
+        of = self.builds.setdefault(release, {})
         part = "extension_" if attributes.get("part") == "extension" else ""
         for key, pattern in (("cdhash", _HEX), ("uuid", _UUID)):
             text = str(attributes.get(key, ""))
-            if pattern.fullmatch(text):
-                of[part + key] = text.lower()
+            value = text.lower() if pattern.fullmatch(text) else ""
+            if of.setdefault(part + key, value) != value:
+                self.unsure.add(release)
 
     def row(self, path: Path) -> Row | None:
         """None if it has no end."""
@@ -458,7 +465,8 @@ class _Stream:
             texts[key] = value
         simulated, attempt = self.header.get("simulated"), self.header.get("attempt", 1)
         seconds = self.result.get("seconds", 0.0)
-        if not isinstance(simulated, bool) or not isinstance(attempt, int) or not isinstance(seconds, int | float):
+        whole = type(attempt) is int and type(seconds) in (int, float) and abs(seconds) < 1e9
+        if not isinstance(simulated, bool) or not whole:
             raise UsageError(
                 f"whole facts of a run at {origin}", seen="simulated, attempt or seconds is of another kind"
             )
@@ -468,7 +476,8 @@ class _Stream:
             raise UsageError(f"a verdict of the run at {origin}", seen=str(error), hint="not a run's stream") from error
         run, case = _names(str(self.header.get("case") or path.absolute().parent))
         settings = self.header.get("settings")
-        faults = settings.get("simulated", {}).get("faults", []) if simulated and isinstance(settings, dict) else []
+        behaviour = settings.get("simulated") if simulated and isinstance(settings, dict) else None
+        faults = behaviour.get("faults", []) if isinstance(behaviour, dict) else []
         texts["scenario"] = scenario_name(texts["scenario"], texts["nodeid"])
         texts["release"] = release_of(texts["release"], texts["nodeid"])
         return Row(

@@ -532,6 +532,7 @@ class TartProvider(Provider):
             wished = self.wished(wishes)
             rows = self._known(image)
             if not self._reaped:
+                self.cli.require_tart(deadline, simulated=self.simulated)
                 self._reaped = True
                 self.reap()
             folder.mkdir(parents=True, exist_ok=True)

@@ -150,6 +150,23 @@ class TartCli:
                 on_pid(None)
         return Result(process.returncode, pump.stdout(), pump.stderr())
 
+    def require_tart(self, deadline: Deadline, *, simulated: bool) -> None:
+        """A simulated Mac must not pass for a real one because its `tart` was given for Tart: only that one knows `sim-faults`.
+
+        Args:
+            deadline: Of the question.
+            simulated: It is known to be one, and called so: nothing is asked.
+
+        Raises:
+            UsageError: It is that one.
+        """
+        if not simulated and self.call("sim-faults", deadline=deadline.sub(30)).code == 0:
+            raise UsageError(
+                "Tart itself for the provider tart",
+                seen=f"{self.executable} makes simulated Macs, whose results would be taken for a real Mac's",
+                hint="use --sysext-provider simulated, or set tart.executable to Tart",
+            )
+
     def version(self, deadline: Deadline) -> str:
         """`tart --version` ("2.35.0")."""
         result = self.call("--version", deadline=deadline)

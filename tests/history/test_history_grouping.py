@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ from harness.history.database import Database, alembic_config
 from harness.history.grouping import kind, older_of, parameters, path_of, release_of, scenario_name
 from harness.history.rates import compare_releases, rates
 from harness.history.rows import Row, read_paths
+from harness.history.schema import METADATA
 from harness.history.store import History, Selection
 from harness.upgrades.paths import How, State, Step, UpgradePath
 from tests.history.conftest import a_row, case_file
@@ -157,6 +160,15 @@ def test_the_build_is_that_of_the_release_the_run_is_about(tmp_path: Path) -> No
     older = stream(tmp_path / "b", *of[:2])
     assert (older.cdhash, older.extension_cdhash) == ("", "")
     assert stream(tmp_path / "c", release="0.11.4", *of).cdhash == "1" * 40  # noqa: B026
+    both = [*of[2:4], {**of[2], "cdhash": "d" * 40}]  # the same release once more, built anew: which one is it about?
+    for number, builds in enumerate(([*both], both[::-1], [*of[2:4], {**of[2], "cdhash": ""}])):
+        unsure = stream(tmp_path / f"two-{number}", *builds)
+        assert (unsure.cdhash, unsure.uuid, unsure.extension_cdhash) == ("", "", "")
+    assert stream(tmp_path / "twice", *of, *of[2:4]).cdhash == "a" * 40  # the same one put there twice
+    nameless = [build("app", "", "e"), build("extension", "", "f")]
+    assert stream(tmp_path / "nameless", *nameless).extension_cdhash == "f" * 40
+    half = stream(tmp_path / "half", *nameless, of[2])
+    assert (half.cdhash, half.extension_cdhash) == ("a" * 40, "")  # not made up of two builds
     damaged = stream(tmp_path / "d", {**of[2], "cdhash": "not hex"}, {**of[3], "uuid": "x" * 10_000}, same_mac=True)
     assert (damaged.cdhash, damaged.extension_uuid, damaged.extension_cdhash) == ("", "", "b" * 40)
     assert damaged.same_mac is True
@@ -171,21 +183,29 @@ def test_builds_are_stored(any_url: str) -> None:
     history.close()
 
 
-def test_a_history_of_the_first_schema_is_brought_up_to_date(any_url: str) -> None:
+@pytest.mark.parametrize("kind", ["0001", "0002", "0002 with same_mac"])
+def test_an_older_history_is_brought_up_to_date(any_url: str, kind: str) -> None:
+    """Whoever recorded runs with an older copy keeps them; the last is one whose step 0002 made `same_mac`, too."""
     database = Database(any_url)
 
     def back(connection: sa.Connection) -> None:
         config = alembic_config()
         config.attributes["connection"] = connection
-        command.downgrade(config, "0001")
+        command.downgrade(config, kind[:4])
+        if kind.endswith("same_mac"):
+            default = "0" if connection.dialect.name == "sqlite" else "false"
+            connection.execute(sa.text(f"ALTER TABLE case_run ADD COLUMN same_mac BOOLEAN NOT NULL DEFAULT {default}"))
         connection.execute(
             sa.text("INSERT INTO series VALUES (1, 'upgrade', '15', '1.2', 'i', 'pristine', 'tart', :no, '')"),
             {"no": False},
         )
+        columns = (
+            "id, series, started, seconds, verdict, cause, attempt, flaky, host, run, case_name, nodeid, cdhash, uuid"
+        )
         connection.execute(
             sa.text(
-                "INSERT INTO case_run VALUES ('old', 1, 86400000, 1.0, 'passed', '', 1, :no, 'h', 'r', 'c', 'n', 'cd', 'uu', '', "
-                "'', 'x')"
+                f"INSERT INTO case_run ({columns}, known_issue, error, content) VALUES ('old', 1, 86400000, 1.0, 'passed', '', 1, "
+                ":no, 'h', 'r', 'c', 'n', 'cd', 'uu', '', '', 'x')"
             ),
             {"no": False},
         )
@@ -195,6 +215,7 @@ def test_a_history_of_the_first_schema_is_brought_up_to_date(any_url: str) -> No
     history = History(any_url)
     (row,) = history.runs(Selection())
     assert (row["id"], row["cdhash"], row["extension_cdhash"], row["same_mac"]) == ("old", "cd", "", False)
-    history.add([a_row(started=row["started"] + timedelta(days=1))])
-    assert len(history.runs(Selection())) == 2
+    history.add([a_row(started=row["started"] + timedelta(days=1), same_mac=True)])
+    assert sorted(one["same_mac"] for one in history.runs(Selection())) == [False, True]
+    assert history.database.read(lambda link: compare_metadata(MigrationContext.configure(link), METADATA)) == []
     history.close()

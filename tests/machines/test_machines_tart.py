@@ -8,6 +8,8 @@ import json
 import os
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,7 +46,14 @@ def test_life_of_a_machine(create, stub, cache, deadline, seen):
         assert stub.vms() == [machine.name]
         assert leases(cache) == [f"{machine.name}.json"]
         verbs = [argv[0] for argv in stub.calls()]
-        assert verbs == ["list", "clone", "fqn", "set", "run"]  # looked before it cloned: a clone overwrites
+        assert verbs == [
+            "list",
+            "sim-faults",
+            "clone",
+            "fqn",
+            "set",
+            "run",
+        ]  # looked before it cloned: a clone overwrites
         assert stub.calls("run") == [["run", machine.name, "--no-graphics", "--vnc-experimental"]]
         assert machine.running()
         assert machine.end() is None
@@ -58,6 +67,16 @@ def test_life_of_a_machine(create, stub, cache, deadline, seen):
     assert leases(cache) == []
     machine.delete()  # the second time it is a matter of nothing
     assert len(stub.calls("delete")) == 1
+
+
+def test_a_simulated_mac_does_not_pass_for_a_real_one(stub, cache, tmp_path, deadline):
+    """The simulator's own `tart`, given for Tart: nothing is made."""
+    stub.executable = Path(sys.executable).with_name("sysext-simulated-tart")
+    provider = TartProvider(stub.settings(cache))
+    with pytest.raises(UsageError, match="would be taken for a real Mac") as caught:
+        provider.create(image=IMAGE, macos="15", purpose="x", folder=tmp_path / "w", deadline=deadline)
+    assert "--sysext-provider simulated" in (caught.value.hint or "")
+    assert leases(cache) == []
 
 
 def test_the_vnc_password_is_nowhere_but_in_memory(create, cache, deadline, seen):

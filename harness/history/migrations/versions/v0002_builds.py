@@ -1,4 +1,4 @@
-"""The extension's build beside the app's, and whether the Mac was a fresh one."""
+"""The extension's build beside the app's."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ def upgrade() -> None:
     """Runs that are there already do not say which extension they had."""
     for name in _COLUMNS:
         op.add_column("case_run", sa.Column(name, sa.Text, nullable=False, server_default=""))
-    op.add_column("case_run", sa.Column("same_mac", sa.Boolean, nullable=False, server_default=sa.false()))
 
 
 def downgrade() -> None:
     """Forget them."""
-    for name in (*_COLUMNS, "same_mac"):
+    for name in _COLUMNS:
         op.drop_column("case_run", name)
