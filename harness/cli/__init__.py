@@ -127,12 +127,20 @@ def main() -> None:
         error.show()
         code = 2
     except UsageError as error:
-        click.echo(f"sysext: {error}", err=True)
+        _complain(error)
         code = 2
     except SysextError as error:
-        click.echo(f"sysext: {error}", err=True)
+        _complain(error)
         code = 1
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(error: SysextError) -> None:
+    """What is said may quote a file from anywhere, or a line with a password in it."""
+    from harness.cli.options import tame
+    from harness.events import SECRETS
+
+    click.echo(f"sysext: {tame(SECRETS.mask(str(error)))}", err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import settings_from
+from harness.cli.options import settings_from, tame
 
 if TYPE_CHECKING:
     from harness.config import Settings
@@ -60,7 +60,7 @@ def attach(
         _vnc(kept, show_password=show_password or sys.stdout.isatty())
         return
     for line in describe(kept, settings, target=target, password=show_password or sys.stdout.isatty()):
-        click.echo(line)
+        click.echo(tame(line))
     if not running:
         raise click.exceptions.Exit(1)
 

@@ -28,3 +28,8 @@ def settings_from(config: Path | None, **overrides: object) -> Settings:
         UsageError: Something in them cannot be used.
     """
     return load_settings(config, overrides=overrides)
+
+
+def tame(text: str) -> str:
+    """`text` without what a terminal would obey: names and messages in case files may come from anywhere."""
+    return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import settings_from
+from harness.cli.options import settings_from, tame
 
 if TYPE_CHECKING:
     from harness.config import Settings
@@ -63,29 +65,45 @@ def replay(
     recorded = read_case(case, wanted)
     host = settings_from(config, **{"simulated.faults": [], "image": None})
     plan = plan_replay(recorded, host, root=root.absolute(), changes=Changes(**changed))
+    click.echo(tame(f"replays {recorded.told}"))
+    if not only_print:
+        with _usage_only():
+            check_image(plan, host)
+    for line in told_differences(plan.differences):
+        click.echo(tame(f"  {line}"))
     artifacts = _artifacts(host, claimed=not only_print)
     file = artifacts / "replay.toml"
-    click.echo(f"replays {recorded.told}")
-    if not only_print:
-        check_image(plan, host)
-    for line in told_differences(plan.differences):
-        click.echo(f"  {line}")
     if not plan.differences:
         click.echo("  nothing differs from that run")
     if recorded.simulated:
-        click.echo(f"  SIMULATED; faults are decided as they were (run key {recorded.run_key or 'of its name'})")
+        click.echo(tame(f"  SIMULATED; faults are decided as they were (run key {recorded.run_key or 'of its name'})"))
     if only_print:
         click.echo(f"settings ({file}):")
         from harness.repro.writing import as_toml
 
-        click.echo("".join(f"  {line}\n" for line in as_toml(plan.table).splitlines()), nl=False)
+        click.echo(tame("".join(f"  {line}\n" for line in as_toml(plan.table).splitlines())), nl=False)
     if keep == "first" and recorded.verdict is not None and recorded.verdict.value == "environment-failure":
         keep = "all"  # `first` passes over what the environment broke, which here is what is wanted
     click.echo(plan.shown(file, artifacts, keep=keep))
     if only_print:
         return
-    plan.write(file)
-    raise click.exceptions.Exit(_run(plan, recorded, file, artifacts, keep))
+    with _usage_only():
+        plan.write(file)
+        code = _run(plan, recorded, file, artifacts, keep)
+    raise click.exceptions.Exit(code)
+
+
+@contextlib.contextmanager
+def _usage_only() -> Iterator[None]:
+    """Exit code 1 says that it ended otherwise: where it could not be run at all, it is 2."""
+    from harness.errors import SysextError, UsageError
+
+    try:
+        yield
+    except UsageError:
+        raise
+    except SysextError as error:
+        raise UsageError(error.expected, seen=error.seen, hint=error.hint, evidence=error.evidence) from error
 
 
 def _artifacts(host: Settings, *, claimed: bool) -> Path:
@@ -117,7 +135,7 @@ def _run(plan: Replay, recorded: Recorded, file: Path, artifacts: Path, keep: st
         )
     result = ended[0]
     was = recorded.verdict.value if recorded.verdict is not None else "cut off"
-    then = f"{was} ({recorded.cause})" if recorded.cause else was
+    then = f"{was} ({tame(recorded.cause)})" if recorded.cause else was
     now = f"{result.verdict.value} ({result.cause})" if result.cause else result.verdict.value
     same = same_outcome(recorded, result.verdict, result.cause)
     click.echo(f"{'the same as before' if same else 'not as before'}: it was {then}, and is {now} now")
@@ -125,7 +143,10 @@ def _run(plan: Replay, recorded: Recorded, file: Path, artifacts: Path, keep: st
     click.echo(f"case file: {folder}")
     from harness.repro.cases import read_case
 
-    if read_case(folder).kept:
+    again = read_case(folder)
+    for difference in plan.overridden(again.settings):
+        click.echo(tame(f"differs, and was not to: {difference}"))
+    if again.kept:
         click.echo(f"its Mac is kept: sysext attach {shlex.quote(str(folder))}")
     sys.stdout.flush()
     return 0 if same else 1

@@ -26,6 +26,8 @@ from harness.triage.archives import opened_zip, zip_members
 STREAM_NAME = "run.jsonl"
 _MOST_LINE = 4 * 1024 * 1024
 _MOST_STREAM = 512 * 1024 * 1024
+_MOST_LINES = 1_000_000
+"""Of a stream, and of all streams of a zip together; a scenario has some thousands."""
 _MOST_RESULT = 4 * 1024 * 1024
 _MOST_CASES = 20_000
 _LISTED = 12
@@ -276,6 +278,7 @@ def _in_case(folder: Path) -> Recorded:
 def _in_zip(path: Path) -> Iterator[Recorded]:
     parts: dict[str, _Part] = {}
     coverage = Coverage()
+    lines = 0
     try:
         for member in zip_members(opened_zip(path, path.name), coverage):
             name = PurePosixPath(member.name)
@@ -286,7 +289,7 @@ def _in_zip(path: Path) -> Iterator[Recorded]:
                 raise UsageError(f"at most {_MOST_CASES} cases in {path}", seen="more", hint="unpack a part of it")
             origin = f"{path}: {member.name}"
             if name.name == STREAM_NAME:
-                _read_stream(_Pieces(member.stream.read), part, origin)
+                lines = _read_stream(_Pieces(member.stream.read), part, origin, lines)
             else:
                 _take_result(part, member.stream.read(_MOST_RESULT), origin)
     except FormatError as error:
@@ -303,28 +306,41 @@ class _Pieces:
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
         self._held = b""
+        self._at = 0
 
     def readline(self, size: int = -1, /) -> bytes:
-        while b"\n" not in self._held and len(self._held) < size:
-            piece = self._read(1 << 18)
-            if not piece:
+        parts: list[bytes] = []
+        left = size
+        while left > 0:
+            if self._at >= len(self._held):
+                self._held, self._at = self._read(1 << 18), 0
+                if not self._held:
+                    break
+            # What is held is never copied as a whole: a piece of nothing but line ends has very many of them.
+            end = self._held.find(b"\n", self._at, self._at + left) + 1
+            stop = end or min(len(self._held), self._at + left)
+            parts.append(self._held[self._at : stop])
+            left -= stop - self._at
+            self._at = stop
+            if end:
                 break
-            self._held += piece
-        end = self._held.find(b"\n") + 1 or len(self._held)
-        end = min(end, size)
-        line, self._held = self._held[:end], self._held[end:]
-        return line
+        return b"".join(parts)
 
 
-def _read_stream(lines: _Lines, part: _Part, origin: str) -> None:
-    """The lines that count; those of a killed process may be torn at the end, and a line too long is of no interest."""
-    read = 0
+def _read_stream(lines: _Lines, part: _Part, origin: str, before: int = 0) -> int:
+    """The lines that count; those of a killed process may be torn at the end, and a line too long is of no interest. Gives the
+    number of all lines, those `before` included.
+    """
+    read, count = 0, before
     whole = True
     while line := lines.readline(_MOST_LINE):
         read += len(line)
-        if read > _MOST_STREAM:
+        count += 1
+        if read > _MOST_STREAM or count > _MOST_LINES:
             raise UsageError(
-                f"a scenario's stream at {origin}", seen=f"more than {_MOST_STREAM:,} bytes", hint="not ours"
+                f"a scenario's stream at {origin}",
+                seen=f"more than {_MOST_STREAM:,} bytes or {_MOST_LINES:,} lines",
+                hint="not ours",
             )
         begins, whole = whole, line.endswith(b"\n")
         if not begins or not any(word in line for word in _STEPS):
@@ -335,6 +351,7 @@ def _read_stream(lines: _Lines, part: _Part, origin: str) -> None:
             continue
         if isinstance(record, dict):
             part.record(record)
+    return count
 
 
 def _take_result(part: _Part, data: bytes, origin: str) -> None:

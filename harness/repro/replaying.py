@@ -37,6 +37,7 @@ OF_THIS_HOST: Final = (
 """Settings that a replay does not take from the case."""
 _TOLD: Final = ("tart.run_arguments", "screen.reader")
 """Those of them whose difference may matter, so that it is told."""
+_NOT_COMPARED: Final = ("artifacts", "keep_vm", "cache", "app")
 _SECRET: Final = {"guest.password": "SYSEXT_GUEST__PASSWORD"}
 _MACOS = re.compile(r"\[macos(\d+)")
 _ABSENT = object()
@@ -94,7 +95,25 @@ class Replay:
     def command(self, config: Path, artifacts: Path, *, keep: str = "first") -> list[str]:
         """The pytest command, without the program before it. `keep`: of failed Macs `none`, `first` or `all`."""
         arguments = ["-m", "pytest", self.nodeid, "--sysext-config", str(config), "--sysext-artifacts", str(artifacts)]
+        # Options win over settings, also those that the project's own `addopts` has: so what matters most is said here as well.
+        said = [option for option in ("provider", "image", "lane", "app") if self.table.get(option)]
+        arguments += [f"--sysext-{option}={self.table[option]}" for option in said]
+        arguments += [f"--sysext-macos={','.join(self.table['macos'])}", "--sysext-repeat=1"]
         return [*arguments, f"--sysext-release={self.release}", "--sysext-keep", keep, "--timeout", "7200"]
+
+    def overridden(self, settings: Mapping[str, Any]) -> list[Difference]:
+        """Where the run that was made had other settings than these: the project's `addopts` may say what it likes.
+
+        Args:
+            settings: Of the new case file.
+        """
+        planned = _leaves(Settings.model_validate(self.table).model_dump(mode="json"))
+        made = _leaves(settings)
+        return [
+            Difference(name, str(value), str(made[name]), "an option of pytest, in addopts or PYTEST_ADDOPTS?")
+            for name, value in planned.items()
+            if name in made and name not in _NOT_COMPARED and made[name] != value and "***" not in str(made[name])
+        ]
 
     def shown(self, config: Path, artifacts: Path, *, keep: str = "first") -> str:
         """The same, to be copied into a shell."""
@@ -106,9 +125,8 @@ class Replay:
         Raises:
             EnvironmentFailure: It cannot be written.
         """
-        comment = (
-            f"Settings of a replay of {self.recorded.place}\nAs that run had them, but for what belongs to this host."
-        )
+        place = "".join(char if char.isprintable() else " " for char in self.recorded.place)
+        comment = f"Settings of a replay of {place}\nAs that run had them, but for what belongs to this host."
         return write_toml(path, self.table, comment)
 
     def environment(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -143,7 +161,7 @@ def plan_replay(recorded: Recorded, host: Settings, *, root: Path, changes: Chan
     changes = changes or Changes()
     differences: list[Difference] = []
     macos, provider = _text(recorded, "macos"), _text(recorded, "provider")
-    nodeid = _nodeid(recorded, root)
+    nodeid = _nodeid(recorded, host, root)
     table = _settings(recorded, host, differences)
     if changes.provider is not None and changes.provider != provider:
         differences.append(Difference("provider", provider, changes.provider, asked=True))
@@ -175,6 +193,7 @@ def plan_replay(recorded: Recorded, host: Settings, *, root: Path, changes: Chan
     if provider == "simulated":
         key = recorded.run_key or f"{recorded.text('nodeid')}|{recorded.header.get('attempt', 1)}"
         table["simulated"] = {**table.get("simulated", {}), "run_key": key}
+    _usable(table, recorded)
     _tell_versions(recorded, differences)
     return Replay(
         recorded=recorded,
@@ -222,13 +241,15 @@ def _text(recorded: Recorded, key: str) -> str:
     return text
 
 
-def _nodeid(recorded: Recorded, root: Path) -> str:
-    """The node id without its cycle, of a scenario that this checkout has."""
+def _nodeid(recorded: Recorded, host: Settings, root: Path) -> str:
+    """The node id without its cycle, of a scenario that this checkout has. pytest runs the file that it names, so that must be a
+    file of tests, and none that came with the case.
+    """
     nodeid = _text(recorded, "nodeid")
     name, colons, test = nodeid.partition("::")
     path = PurePosixPath(name)
     here = root / name
-    if not colons or not test or path.is_absolute() or ".." in path.parts:
+    if not colons or not test or path.is_absolute() or ".." in path.parts or name.startswith("@"):
         raise UsageError(
             f"a scenario's node id in {recorded.place}", seen=nodeid, hint="is it the stream of a scenario?"
         )
@@ -238,7 +259,32 @@ def _nodeid(recorded: Recorded, root: Path) -> str:
             seen="no such file",
             hint="run this in a checkout of the project at the commit of that run, or give --root",
         )
+    if not _of_checkout(here, recorded, host, root) or not (
+        path.parts[0] == "scenarios" or re.fullmatch(r"test_.*\.py|.*_test\.py", path.name)
+    ):
+        raise UsageError(
+            f"a scenario of this checkout in {recorded.place}",
+            seen=f"{name}, which is no file of tests or lies with case files; it would be run",
+            hint="keep case files in a folder of their own (artifacts), apart from the scenarios",
+        )
     return re.sub(r"-?cycle\d+(?=[-\]])", "", nodeid).replace("[-", "[").removesuffix("[]")
+
+
+def _of_checkout(path: Path, recorded: Recorded, host: Settings, root: Path) -> bool:
+    """Whether a file below the root belongs to the checkout: not to a hidden folder, to case files, or to the folder that a
+    downloaded artifact was unpacked into: what comes with a case may have been written by anybody.
+    """
+    parts = path.relative_to(root).parts
+    if ".." in parts or any(part.startswith(".") for part in parts):
+        return False
+    real, top = path.resolve(), root.resolve()
+    artifacts = (root / host.artifacts).resolve()
+    if any(real.is_relative_to(folder) for folder in (artifacts, host.artifacts.resolve(), host.cache_dir.resolve())):
+        return False
+    if recorded.folder is None or recorded.folder.resolve().is_relative_to(artifacts):
+        return True
+    common = Path(os.path.commonpath([real.parent, recorded.folder.resolve()]))
+    return common == top or not common.is_relative_to(top)
 
 
 def _settings(recorded: Recorded, host: Settings, differences: list[Difference]) -> dict[str, Any]:
@@ -256,6 +302,11 @@ def _settings(recorded: Recorded, host: Settings, differences: list[Difference])
         if dotted in _TOLD and was is not _ABSENT and was != now:
             differences.append(Difference(dotted, str(was), str(now), "belongs to this host"))
         _put(table, dotted, _ABSENT if dotted in _SECRET else _get(own, dotted))
+    _usable(table, recorded)
+    return table
+
+
+def _usable(table: Mapping[str, Any], recorded: Recorded) -> None:
     try:
         Settings.model_validate(table)
     except ValueError as error:
@@ -265,7 +316,17 @@ def _settings(recorded: Recorded, host: Settings, differences: list[Difference])
             seen=" ".join(first[1:3])[:300],
             hint="is it the stream of a scenario?",
         ) from error
-    return table
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A table's values by dotted name."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping) and value:
+            found |= _leaves(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _known(table: Mapping[str, Any], schema: Mapping[str, Any], differences: list[Difference]) -> dict[str, Any]:
@@ -302,7 +363,7 @@ def _app(recorded: Recorded, changes: Changes, host: Settings, root: Path, diffe
     if changes.app is not None:
         found: Path | None = changes.app
     else:
-        found = _same_app(PurePosixPath(before), digest, host, root)
+        found = _same_app(PurePosixPath(before), digest, recorded, host, root)
     if found is None:
         raise UsageError(
             f"the app file {PurePosixPath(before).name or 'of that run'} below {root}",
@@ -322,8 +383,9 @@ def _app(recorded: Recorded, changes: Changes, host: Settings, root: Path, diffe
     return app
 
 
-def _same_app(before: PurePosixPath, digest: str, host: Settings, root: Path) -> Path | None:
+def _same_app(before: PurePosixPath, digest: str, recorded: Recorded, host: Settings, root: Path) -> Path | None:
     named = [root.joinpath(*before.parts[-depth:]) for depth in (4, 3, 2, 1) if len(before.parts) > depth]
+    named = [path for path in named if path.is_relative_to(root) and _of_checkout(path, recorded, host, root)]
     candidates = [
         *named,
         *([host.app] if host.app is not None else []),
@@ -363,6 +425,12 @@ def _image(
             differences.append(Difference("image", recorded.image_digest or was, image, "follows from the change"))
         return image
     _text(recorded, "image")
+    if provider == "tart" and _named(was) not in {_named(image) for image in host.tart.images.values()}:
+        raise UsageError(
+            f"an image that this host's settings name (tart.images) in {recorded.place}",
+            seen=was,
+            hint=f"if you trust it: --image {shlex.quote(recorded.image_digest or was)}",
+        )
     if not recorded.image_digest:
         differences.append(
             Difference("image", was, was, "only its name is known, and it may hold another system today")
@@ -370,7 +438,17 @@ def _image(
         return was
     if not re.fullmatch(r"[A-Za-z0-9][^\s@]{0,400}@sha256:[0-9a-f]{64}", recorded.image_digest):
         raise UsageError(f"an image's digest in {recorded.place}", seen=recorded.image_digest[:100])
+    if provider == "tart" and _named(recorded.image_digest) != _named(was):
+        raise UsageError(
+            f"one image in {recorded.place}", seen=f"{was}, and the digest of {recorded.image_digest}"[:300]
+        )
     return recorded.image_digest
+
+
+def _named(image: str) -> str:
+    """An image's name without tag and digest."""
+    name = image.partition("@")[0]
+    return name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
 
 
 def _tell_versions(recorded: Recorded, differences: list[Difference]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from harness import events
 from harness.errors import UsageError, Verdict
-from harness.repro.cases import find_cases, read_case
+from harness.repro import cases
+from harness.repro.cases import _Pieces, find_cases, read_case
 
 DIGEST = "ghcr.io/x/macos@sha256:" + "a" * 64
 
@@ -182,3 +184,26 @@ def test_any_stream_is_a_case_or_an_error_of_ours(tmp_path: Path, lines: list[by
     assert isinstance(found.machine, str)
     assert isinstance(found.told, str)
     assert isinstance(found.settings, dict)
+
+
+def test_streams_of_nothing_but_line_ends_are_no_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They pack to next to nothing, and each of a zip's thousands of streams may be as long."""
+    monkeypatch.setattr(cases, "_MOST_LINES", 100)
+    case = (write_case(tmp_path / "full") / "run.jsonl").read_bytes()
+    path = tmp_path / "night.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in "abc":
+            archive.writestr(f"{name}/run.jsonl", case + b"\n" * 50)
+    with pytest.raises(UsageError, match="100 lines"):
+        read_case(path)
+
+
+@given(st.lists(st.binary(max_size=9), max_size=9), st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
+def test_lines_of_pieces_are_those_of_the_whole(pieces: list[bytes], most: int) -> None:
+    left = [piece for piece in pieces if piece]
+    lines = _Pieces(lambda _: left.pop(0) if left else b"")
+    whole = io.BytesIO(b"".join(pieces))
+    while line := whole.readline(most):
+        assert lines.readline(most) == line
+    assert lines.readline(most) == b""

@@ -55,7 +55,7 @@ def recorded(root: Path, *, ran_with: Settings | None = None, **changed: Any) ->
         "settings": ran_with.model_dump(mode="json"), "timeout_factor": timeout_factor(), **changed.pop("header", {}),
     }  # fmt: skip
     told = {"run_key": "the key|1", "image_digest": DIGEST, "verdict": Verdict.PRODUCT_FAILURE, "cause": "a-cause"}
-    return Recorded(place="case", folder=None, header=header, **{**told, **changed})
+    return Recorded(header=header, **{"place": "case", "folder": None, **told, **changed})
 
 
 def plan(root: Path, case: Recorded | None = None, host: Settings | None = None, **changes: Any) -> Replay:
@@ -213,6 +213,88 @@ def test_what_differs_is_told(root: Path, changed: dict[str, Any], told: str | N
 def test_a_case_that_cannot_be_run_is_refused(root: Path, header: dict[str, Any], words: str | None) -> None:
     with pytest.raises(UsageError, match=words or "usable settings"):
         plan(root, recorded(root, header=header, image_digest="" if "image" in header else DIGEST))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "artifacts/night/test_evil.py",
+        "night/test_evil.py",
+        ".venv/lib/test_evil.py",
+        "tools/release.py",
+        "@args/test_evil.py",
+    ],
+)
+def test_only_a_scenario_of_the_checkout_is_run(root: Path, name: str) -> None:
+    """pytest runs the file that a node id names: never one that came with the case, and no other program of the checkout."""
+    (root / name).parent.mkdir(parents=True)
+    (root / name).write_text("raise SystemExit")
+    case = recorded(root, header={"nodeid": f"{name}::test_x"}, folder=root / "night" / "run" / "case")
+    with pytest.raises(UsageError, match=r"a scenario of this checkout|node id"):
+        plan_replay(case, Settings(artifacts=root / "artifacts"), root=root)
+
+
+def test_a_case_beside_the_scenarios_is_replayed(root: Path) -> None:
+    for folder in (root / "artifacts" / "run" / "case", root / "night" / "case", root.parent / "elsewhere"):
+        assert plan(root, recorded(root, folder=folder)).nodeid == NODEID
+
+
+@pytest.mark.parametrize("path", ["night/evil.toml", "x/../../evil.toml", "artifacts/evil.toml"])
+def test_no_app_file_that_came_with_the_case(root: Path, path: str) -> None:
+    """It names programs that are run in the guest, and addresses that are asked."""
+    evil = APP.replace("An App", "Evil")
+    (root / "x").mkdir()
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(evil)
+    case = recorded(
+        root,
+        header={"app_file": {"path": path, "sha256": hashlib.sha256(evil.encode()).hexdigest()}},
+        folder=root / "night" / "case",
+    )
+    with pytest.raises(UsageError, match="--app FILE"):
+        plan_replay(case, Settings(artifacts=root / "artifacts"), root=root)
+
+
+def test_a_real_image_that_nobody_here_named_is_asked_for(root: Path) -> None:
+    real = Settings(provider="tart")
+    evil = "evil.example/x/macos@sha256:" + "b" * 64
+    header = {"image": "evil.example/x/macos:latest"}
+    case = recorded(root, ran_with=real, header=header, image_digest=evil)
+    with pytest.raises(UsageError, match=f"--image {evil}"):
+        plan(root, case)
+    assert plan(root, case, image=evil).table["image"] == evil
+    own = Settings().tart.images["15"]
+    with pytest.raises(UsageError, match="one image"):
+        plan(root, recorded(root, ran_with=real, header={"image": own}, image_digest=evil))
+    digest = own.rpartition(":")[0] + "@sha256:" + "c" * 64
+    assert (
+        plan(root, recorded(root, ran_with=real, header={"image": own}, image_digest=digest)).table["image"] == digest
+    )
+
+
+@pytest.mark.parametrize("key", ["a\x00b", "x" * 501])
+def test_a_run_key_that_no_environment_takes_is_refused(root: Path, key: str) -> None:
+    with pytest.raises(UsageError, match="usable settings"):
+        plan(root, recorded(root, run_key=key))
+
+
+def test_what_the_projects_own_options_change_is_outdone_or_told(root: Path, tmp_path: Path) -> None:
+    """`addopts = --sysext-provider tart --sysext-fault x` wins over a settings file."""
+    replay = plan(root)
+    command = replay.command(tmp_path / "r.toml", tmp_path / "a")
+    assert {"--sysext-provider=simulated", f"--sysext-image={DIGEST}", "--sysext-macos=15", "--sysext-repeat=1"} <= set(
+        command
+    )
+    made = Settings.model_validate(replay.table).model_dump(mode="json")
+    assert replay.overridden(made) == []
+    made["simulated"]["faults"] = ["x"]
+    (told,) = replay.overridden(made)
+    assert "simulated.faults: was ['sysextd-crash:rate=0.5:seed=7'], now ['x']" in str(told)
+
+
+def test_a_place_with_control_characters_is_a_comment_all_the_same(root: Path, tmp_path: Path) -> None:
+    replay = plan(root, recorded(root, place="a\x00\x1b[2J\nb = 1"))
+    assert "b" not in tomllib.loads(replay.write(tmp_path / "r.toml").read_text())
 
 
 def test_a_strange_digest_is_refused(root: Path) -> None:
