@@ -59,6 +59,20 @@ class Installed:
         return extension.short, extension.build
 
 
+def require_lane(lane: str, sip: bool | None, image: str) -> None:
+    """Verdicts of lanes are never mixed, so a run that calls itself one of `pristine` must be one.
+
+    Raises:
+        EnvironmentFailure: System Integrity Protection is off.
+    """
+    if lane == "pristine" and sip is False:
+        raise EnvironmentFailure(
+            f"SIP on in {image}, for the lane pristine",
+            seen="csrutil says that it is off",
+            hint='use an image with SIP on, or call these runs what they are: lane = "sip-off"',
+        )
+
+
 class Mac:
     """One Mac under test. Made by the `mac` fixture; `close` is called whatever happens."""
 
@@ -132,12 +146,7 @@ class Mac:
                     seen=f"macOS {system.product_version}",
                     hint="set tart.images, or give the right --sysext-macos",
                 )
-            if self.settings.lane == "pristine" and system.sip is False:
-                events.event(
-                    "degraded",
-                    what="the lane pristine wants SIP on",
-                    reason=f"csrutil says off in {self.machine.image}",
-                )
+            require_lane(self.settings.lane, system.sip, self.machine.image)
 
     def install(
         self, release: str | None = None, *, folder: str = installing.APPLICATIONS, how: delivery.Way | None = None
@@ -327,9 +336,9 @@ class Mac:
         """Put its display to sleep; `wake_display` ends it."""
         return power.sleep_display(self)
 
-    def wake_display(self) -> None:
-        """Wake its display by its keyboard."""
-        power.wake_display(self)
+    def wake_display(self) -> bool:
+        """Wake its display by its keyboard; whether it had slept until now."""
+        return power.wake_display(self)
 
     def suspend_and_resume(self, *, seconds: float = power.AWAY) -> power.Absence:
         """Suspend its VM for a moment, and go on; see `power.suspend_and_resume`."""

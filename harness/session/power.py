@@ -100,14 +100,20 @@ def sleep_display(mac: Mac) -> Absence:
         return Absence("display sleep", black, why)
 
 
-def wake_display(mac: Mac) -> None:
-    """Wake it by its keyboard; returns once there is a picture.
+def wake_display(mac: Mac) -> bool:
+    """Wake it by its keyboard; returns once there is a picture: whether it had slept until now. If not, the result says so, for
+    what was seen meanwhile was seen on a Mac that was awake.
 
     Raises:
         EnvironmentFailure: The screen stays black.
     """
-    with events.step("wake display", machine=mac.name):
+    with events.step("wake display", machine=mac.name) as step:
+        slept = is_black(mac.screen.frame(Deadline.after(mac.settings.timeouts.command), fresh=True))
+        step.note(slept=slept)
+        if not slept:
+            mac.case.notes.append("the display was awake before it was woken: something else had woken it")
         _light_up(mac, Deadline.after(mac.settings.timeouts.ready))
+        return slept
 
 
 def suspend_and_resume(mac: Mac, *, seconds: float = AWAY) -> Absence:

@@ -18,6 +18,8 @@ COMMAND_SECONDS = 30.0
 """What one try may take at most."""
 ANSWER_SECONDS = 15.0
 """Within which a guest whose traffic hangs has to answer something else, or it is the way to it that is broken."""
+AGAIN = 1.0
+"""Seconds between two tries."""
 COUNT_SECONDS = 5.0
 """For so long an extension may not have counted yet what has passed."""
 COUNT_INTERVAL = 0.25
@@ -61,7 +63,7 @@ class Traffic:
                     lambda reason: reason is None,
                     what=f"traffic to pass on {self.guest.name} ({self.spec.command[0]})",
                     deadline=deadline,
-                    interval=1.0,
+                    interval=AGAIN,
                     hint="the same command passed before the activation: the extension stops it, or its tunnel is dead",
                     blame=Verdict.PRODUCT_FAILURE,
                 )

@@ -24,7 +24,6 @@ from harness.apps.oracle import Entry, for_a_look
 from harness.errors import EnvironmentFailure, HarnessError, ProductFailure, SysextError, Verdict, verdict_of
 from harness.formats.network import NetworkConfiguration
 from harness.guest import Background, Guest, users
-from harness.screen import is_black
 from harness.session.approving import QUESTIONS, ApprovalSteps
 from harness.session.mac import Installed, Mac
 from harness.session.recovering import BROKEN, NOT_KNOWN, TIME, Ladder, Rung, approve_again, healer
@@ -262,11 +261,7 @@ class UpgradeSteps:
     def _answer(self, activation: Activation, step: Step, expectation: Expectation) -> None:
         if step.state is State.ASLEEP:
             activation.wait_until_done(self.approval.deadline())  # before anybody wakes it
-            asleep = is_black(self.mac.screen.frame(self._after(self.mac.settings.timeouts.command), fresh=True))
-            self._seen["display_slept_on"] = asleep
-            if not asleep:
-                self._note(f"{step}: the display was awake before the upgrade was through")
-            self.mac.wake_display()
+            self._seen["display_slept_on"] = self.mac.wake_display()
         elif self._second is not None and not self._second[1].running:
             raise EnvironmentFailure(
                 f"{SECOND_USER} to stay logged in on {self.mac.name} during the upgrade",

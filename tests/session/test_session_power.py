@@ -146,6 +146,15 @@ def test_a_resumed_mac_is_reached_anew_and_its_clock_is_told() -> None:
     assert -92 <= absence.clock_jump <= -88
 
 
+@pytest.mark.parametrize("asleep", [True, False])
+def test_a_display_that_was_awake_before_it_was_woken_is_told(*, asleep: bool) -> None:
+    mac = make_mac()
+    mac.case = SimpleNamespace(notes=[])
+    mac.guest.asleep = asleep
+    assert power.wake_display(mac) is asleep
+    assert ["awake before" in note for note in mac.case.notes] == ([] if asleep else [True])
+
+
 def test_our_own_mac_is_not_put_to_sleep() -> None:
     mac = make_mac(own_display=True)
     with pytest.raises(UsageError, match="can be put to sleep"):

@@ -83,7 +83,8 @@ def test_it_must_pass_afterwards() -> None:
     assert "timed out" in caught.value.seen
 
 
-def test_it_may_take_a_moment() -> None:
+def test_it_may_take_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.session.traffic.AGAIN", 0.05)
     here = traffic(Told((0, "Success"), (7, "refused"), (0, "Success")), expect_output="^Succ")
     here.try_without(soon())
     assert here.expect(Deadline(30)) == {"judged": True, "counted": None}
