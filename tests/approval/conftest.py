@@ -20,6 +20,8 @@ for _folder in (
     if str(_folder) not in sys.path:
         sys.path.append(str(_folder))
 
+from drawn_reader import DrawnReader  # noqa: E402
+
 _SPEC = importlib.util.spec_from_file_location(
     "screen_display", Path(__file__).parents[1] / "screen" / "screen_display.py"
 )
@@ -43,6 +45,15 @@ def reader(request: pytest.FixtureRequest) -> Iterator[RapidReader]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ocr, "_THREADS", 1)
         yield RapidReader(cache.mkdir("sysext-readings") / code if cache is not None else None)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Iterator[DrawnReader]:
+    """Knows what the display has drawn: for tests of what is done with what was read."""
+    with pytest.MonkeyPatch.context() as patch:
+        reader = DrawnReader()
+        reader.install(patch)
+        yield reader
 
 
 @pytest.fixture

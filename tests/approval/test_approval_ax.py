@@ -364,7 +364,7 @@ def test_an_answer_without_end_is_not_read():
 
 
 def test_an_alert_that_ignores_the_pointer_is_pressed_through_the_accessibility_interface(
-    displays, reader, tmp_path, quick, monkeypatch
+    displays, drawn, tmp_path, quick, monkeypatch
 ):
     """The pointer twice, then `ax`, and on to the end by the pointer; what was approved is told by the oracle."""
     monkeypatch.setattr(pressing_module, "EFFECT", 1.0)  # nothing comes of the first ones, however long one waits
@@ -380,7 +380,7 @@ def test_an_alert_that_ignores_the_pointer_is_pressed_through_the_accessibility_
     with events.use(log), display.connect() as screen:
         approver = Approver(
             screen=screen,
-            reader=reader,
+            reader=drawn,
             app_name=APP,
             extension_kind="network",
             generation=15,

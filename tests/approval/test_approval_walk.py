@@ -9,18 +9,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from drawn_reader import DrawnReader
 
 from harness import events
 from harness.approval import Approver
 from harness.approval import walk as walk_module
 from harness.errors import HarnessError, ProductFailure, UsageError
-from harness.screen import RapidReader, VncScreen
+from harness.screen import VncScreen
 from harness.simulator.display.gallery import APP, StillModel
 from harness.simulator.display.settings_window import REMOVE
 from harness.simulator.interfaces import Alert, AlertKind, PendingExtension
 from harness.waiting import Deadline
 
 PASSWORD = "Tr0ub4dor&3"
+REALLY_READ = frozenset(
+    {
+        "test_from_prompt_to_enabled",
+        "test_removed_by_the_menu_of_its_row",
+        "test_several_pending_on_13_go_through_details",
+    }
+)
+"""Tests whose screens are read by the real reader, one of each kind of page. The others know what was drawn (drawn_reader.py)."""
 WAITING, ENABLED, DISABLED = "activated_waiting_for_user", "activated_enabled", "activated_disabled"
 
 
@@ -99,7 +108,10 @@ Worlds = Callable[..., World]
 
 
 @pytest.fixture
-def world(displays, reader: RapidReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def world(
+    displays, drawn: DrawnReader, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    reader = request.getfixturevalue("reader") if request.function.__name__ in REALLY_READ else drawn
     monkeypatch.setattr(walk_module, "PATIENCE", 8.0)  # nothing here is as slow as a Mac may be
     monkeypatch.setattr(walk_module, "ROWS_COME", 3.0)
     log = events.EventLog(tmp_path / "run.jsonl")
@@ -237,7 +249,8 @@ def test_a_cancelled_password_approves_nothing(version: str, variations: str, wo
     assert not here.settings_open
 
 
-def test_not_listed_is_not_approvable(world: Worlds) -> None:
+def test_not_listed_is_not_approvable(world: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk_module, "ROWS_COME", 1.0)
     here = world("15", "Aardvark Filter")
     outcome = here.approver.approve_in_settings(Deadline(120), enter="url")
     assert outcome.approvable is False
@@ -361,7 +374,8 @@ def test_an_apps_own_notice_is_left_alone(world: Worlds) -> None:
     assert here.hits == []
 
 
-def test_someone_else_answers_the_prompt_meanwhile(world: Worlds) -> None:
+def test_someone_else_answers_the_prompt_meanwhile(world: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk_module, "PATIENCE", 2.0)  # no window comes, however long one waits
     here = world("15")
     here.show()
     assert here.approver.wait_for_prompt(Deadline(60)) is not None
