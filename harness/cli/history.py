@@ -15,6 +15,9 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.config import Settings
+    from harness.history.store import History, Selection
+
+_MOST_NAMED = 12
 
 
 @click.group("history", invoke_without_command=True)
@@ -104,6 +107,9 @@ def _show(ctx: click.Context, settings: Settings, **options: object) -> None:
     pair = options["compare"]
     with open_history(settings) as store:
         page = rates(store, selection, confidence=confidence, method=method)
+        if not page.cells:
+            for line in _why_nothing(store, selection):
+                click.echo(f"sysext: {line}", err=True)
         if isinstance(pair, tuple):
             page = with_comparison(
                 page, compare_releases(store, selection, *pair, correction=correction), correction=correction
@@ -120,6 +126,23 @@ def _show(ctx: click.Context, settings: Settings, **options: object) -> None:
         click.echo(text, nl=False)
     if any(one.comparison.finding == "regression" for one in page.compared):
         ctx.exit(1)
+
+
+def _why_nothing(store: History, selection: Selection) -> list[str]:
+    """For each choice that no recorded run meets even by itself: what there is instead."""
+    from harness.history.store import Selection
+
+    everything = [count.series for count in store.counts(Selection(simulated=selection.simulated))]
+    lines = []
+    for name in ("scenario", "macos", "release", "image", "lane", "provider"):
+        wanted = getattr(selection, name)
+        alone = Selection(simulated=selection.simulated, **{name: wanted})
+        if everything and wanted and not store.counts(alone):
+            known = list(dict.fromkeys(str(getattr(series, name)) for series in everything))
+            rest = f", and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
+            option = "runs-of" if name == "provider" else name
+            lines.append(f"no run of --{option} {wanted}; there are {', '.join(known[:_MOST_NAMED])}{rest}")
+    return lines
 
 
 def _write(path: Path, text: str) -> None:

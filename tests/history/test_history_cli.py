@@ -227,6 +227,14 @@ def test_unusable_options(sysext: Sysext, filled: Path, arguments: tuple[str, ..
     assert err
 
 
+def test_a_choice_that_nothing_meets_is_told_what_there_is(sysext: Sysext, filled: Path) -> None:
+    code, out, err = sysext("--release", "7.7", "--runs-of", "tart")
+    assert (code, err) == (0, "sysext: no run of --release 7.7; there are 1.1, 1.2\n")
+    assert "0 runs" in out
+    assert sysext("--scenario", "sl*")[2] == ""
+    assert sysext("--since", "2099-01-01")[2] == ""  # by itself each choice has runs
+
+
 def test_release_that_nobody_ran_is_named(filled: Path) -> None:
     history = History(f"sqlite:///{filled}")
     with pytest.raises(UsageError, match=r"there are 1\.1, 1\.2"):
