@@ -63,8 +63,9 @@ class Live:
             if masked != text:
                 self.line("  (the VNC password is shown on a terminal only: `sysext attach` there)")
             return
-        for line in text.splitlines():
-            self._write(("\r\x1b[K" if self._shown else "") + _tame(line) + "\n")
+        for line in text.splitlines():  # unmasked: `line` would hide the password
+            with contextlib.suppress(OSError):
+                self._write(("\r\x1b[K" if self._shown else "") + _tame(line) + "\n")
             self._shown = False
 
     def outcome(self, decider: Decider, outcome: Outcome) -> None:
@@ -83,7 +84,8 @@ class Live:
     def end(self) -> None:
         """Nothing is redrawn any more."""
         if self._shown:
-            self._write("\r\x1b[K")
+            with contextlib.suppress(OSError):
+                self._write("\r\x1b[K")
         self._shown = False
 
 

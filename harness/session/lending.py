@@ -14,7 +14,7 @@ from harness.errors import HarnessError, SysextError, Verdict, verdict_of
 from harness.session import terminal
 from harness.session.markers import wishes_for
 from harness.session.options import KEEP_FIRST, keeping
-from harness.session.stash import KEPT, MAC, STABLE
+from harness.session.stash import KEPT, MAC, PART, STABLE
 
 if TYPE_CHECKING:
     from harness.machines import Machine
@@ -43,10 +43,11 @@ class Stable:
         return self.parked.setdefault(kind, machine) is machine
 
     def clear(self) -> None:
-        """Put all of them away."""
-        while self.parked:
-            _, machine = self.parked.popitem()
-            _delete(machine, self.seconds)
+        """Put all of them away, also where one does not go: what is wrong with it is raised in the end."""
+        with contextlib.ExitStack() as stack:
+            while self.parked:
+                _, machine = self.parked.popitem()
+                stack.callback(_delete, machine, self.seconds)
 
 
 @contextlib.contextmanager
@@ -159,7 +160,7 @@ def _put_away(item: pytest.Item, machine: Machine, case: Case, run: Run) -> None
             keep
             and verdict not in (Verdict.PASSED, Verdict.SKIPPED)
             and not isinstance(case.failure, Interrupted)
-            and (keep != KEEP_FIRST or _is_first(run, case, verdict))
+            and (keep != KEEP_FIRST or _is_first(run, case, verdict, counted=PART in item.config.stash))
         ):
             terminal.say_how_to_reach(item, machine.keep())
             item.stash[KEPT] = True
@@ -167,11 +168,12 @@ def _put_away(item: pytest.Item, machine: Machine, case: Case, run: Run) -> None
         _delete(machine, run.settings.timeouts.shutdown)
 
 
-def _is_first(run: Run, case: Case, verdict: Verdict) -> bool:
+def _is_first(run: Run, case: Case, verdict: Verdict, *, counted: bool) -> bool:
     """Whether no other Mac of this run was kept: of all its processes, the first that asks is told so. What the environment
-    broke is of no use to who looks for a failure of the product.
+    broke is of no use to who looks for a failure of the product; nor, where cycles are counted (`sysext repro`), is what the
+    harness broke: it counts no more than that.
     """
-    if verdict is Verdict.ENVIRONMENT_FAILURE:
+    if verdict is Verdict.ENVIRONMENT_FAILURE or (counted and verdict is Verdict.HARNESS_ERROR):
         return False
     try:
         with (run.folder / "kept").open("x", encoding="utf-8") as file:
