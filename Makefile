@@ -49,7 +49,7 @@ upgrades: setup ## walk the app file's upgrade matrix (docs/upgrades.md); UPGRAD
 	  --sysext-upgrade '$(UPGRADES)' --junit-xml $(ARTIFACTS)/upgrades.xml $(PYTEST_ARGS)
 
 test: test-setup ## run the harness's own tests
-	$(PYTHON_BIN) -m pytest tests -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+	$(PYTHON_BIN) -m pytest tests -n $(TEST_WORKERS) --dist worksteal --durations 30 --durations-min 2 $(PYTEST_ARGS)
 
 check: setup ## lint, format, types, layers
 	.venv/bin/ruff check .
