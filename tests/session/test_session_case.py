@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -158,23 +159,37 @@ def test_slug_of_nothing() -> None:
     assert slug([]) == slug(["…", "///"]) == slug(["..", "."]) == "unnamed"
 
 
-def _claims(path: Path, count: int, results: Any) -> None:
-    results.put([claim(path).name for _ in range(count)])
+CLAIM = """
+import sys
+from pathlib import Path
+from harness.session.run import claim
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(150):
+    print(claim(Path(sys.argv[1])).name, flush=True)
+"""
 
 
 def test_no_two_processes_claim_the_same_folder(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    workers = [context.Process(target=_claims, args=(tmp_path / "a" / "case", 40, results)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    names = results.get(timeout=60) + results.get(timeout=60)
-    for worker in workers:
-        worker.join(60)
-    assert len(set(names)) == 80
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(names)
+    """Another process claims as well, at the same time: each of us until the other one has begun and ended."""
+    case = tmp_path / "a" / "case"
+    with subprocess.Popen(
+        [sys.executable, "-c", CLAIM, str(case)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout.readline() == "ready\n"
+        other.stdin.write("go\n")
+        other.stdin.flush()
+        theirs = [other.stdout.readline().strip()]
+        ours = [claim(case).name for _ in range(150)]
+        theirs += other.stdout.read().split()
+    assert other.returncode == 0
+    names = ours + theirs
+    assert len(names) == len(set(names)) == 300
+    assert sorted(path.name for path in case.parent.iterdir()) == sorted(names)
     assert "case" in names
-    assert "case-80" in names
+    assert "case-300" in names
 
 
 def test_a_place_that_cannot_be_written_to_is_the_environments(tmp_path: Path) -> None:
