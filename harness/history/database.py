@@ -192,7 +192,8 @@ def _parsed(text: str) -> sa.URL:
 
 def _sqlite_connected(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
-    for pragma in ("busy_timeout=30000", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY"):
+    chosen = ("busy_timeout=30000", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY")
+    for pragma in (*chosen, "case_sensitive_like=ON"):  # as PostgreSQL has it
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -59,7 +59,7 @@ class Installed:
         return extension.short, extension.build
 
 
-def require_lane(lane: str, sip: bool | None, image: str) -> None:
+def require_lane(lane: str, image: str, *, sip: bool | None) -> None:
     """Verdicts of lanes are never mixed, so a run that calls itself one of `pristine` must be one.
 
     Raises:
@@ -146,7 +146,7 @@ class Mac:
                     seen=f"macOS {system.product_version}",
                     hint="set tart.images, or give the right --sysext-macos",
                 )
-            require_lane(self.settings.lane, system.sip, self.machine.image)
+            require_lane(self.settings.lane, self.machine.image, sip=system.sip)
 
     def install(
         self, release: str | None = None, *, folder: str = installing.APPLICATIONS, how: delivery.Way | None = None

@@ -141,3 +141,36 @@ def test_whatever_a_file_holds(tmp_path_factory: pytest.TempPathFactory, parts: 
 def test_results_of_the_harness_give_rows(tmp_path: Path) -> None:
     result = CaseResult.read(case_file(tmp_path / "run" / "case"))
     assert row_of(result).id == read_paths([tmp_path]).rows[0].id
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"attempt": 1', '"attempt": true'),
+        ('"attempt": 1', f'"attempt": {10**30}'),
+        ('"seconds": 12.345', f'"seconds": {10**400}'),
+        ('"seconds": 12.345', '"seconds": false'),
+        ('"seconds": 12.345', '"seconds": NaN'),
+        ('"seconds": 12.345', '"seconds": 1e999'),
+    ],
+)
+def test_numbers_that_no_run_has(tmp_path: Path, old: str, new: str) -> None:
+    case = case_file(tmp_path / "run" / "case")
+    for name in ("result.json", "run.jsonl"):
+        text = (case / name).read_text()
+        assert old in text
+        damaged = tmp_path / name
+        damaged.write_text(text.replace(old, new))
+        with pytest.raises(UsageError):
+            read_paths([damaged])
+        damaged.unlink()
+
+
+@pytest.mark.parametrize("settings", ['{"simulated": []}', '{"simulated": {"faults": 3}}', "[]", "null"])
+def test_a_header_of_another_form(tmp_path: Path, settings: str) -> None:
+    case = case_file(tmp_path / "run" / "case")
+    text = (case / "run.jsonl").read_text()
+    stream = tmp_path / "other.jsonl"
+    stream.write_text(text.replace('{"simulated": {"faults": ["b", "a"]}}', settings))
+    assert stream.read_text() != text
+    assert read_paths([stream]).rows[0].faults == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from harness.errors import EnvironmentFailure, SysextError, UsageError, Verdict
 from harness.events import SECRETS, EventLog, use
 from harness.history.database import HEAD, Database, alembic_config, history_url
 from harness.history.recording import record_session, told
+from harness.history.rows import read_paths
 from harness.history.schema import CASE_RUN, METADATA, TALLY
 from harness.history.store import Added, History, Selection, open_history, record_run
 from tests.history.conftest import a_row, case_file, many_rows
@@ -107,20 +109,59 @@ def test_writers_at_once_lose_nothing(any_url: str) -> None:
     history.close()
 
 
-def test_processes_at_once(sqlite_url: str) -> None:
-    script = (
-        "import sys; sys.path.insert(0, '.')\n"
-        "from harness.history.store import History\n"
-        "from tests.history.conftest import many_rows\n"
-        "history = History(sys.argv[1])\n"
-        "for row in many_rows(25, image=sys.argv[2]): history.add([row])\n"
-    )
-    root = Path(__file__).resolve().parents[2]
-    processes = [subprocess.Popen([sys.executable, "-c", script, sqlite_url, name], cwd=root) for name in ("a", "b")]
-    assert [process.wait(120) for process in processes] == [0, 0]
-    history = History(sqlite_url)
-    assert history.size() == 50
-    history.close()
+SESSION = """
+import os, signal, sys
+from pathlib import Path
+from harness.config import Settings
+from harness.history import store
+from harness.history.recording import record_session
+
+folder, killed, *urls = sys.argv[1:]
+if killed == "killed":  # the runs are in, their tally is not: the worst moment to go
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+    store.History._upsert_tallies = die
+for url in urls:
+    settings = Settings.model_validate({"cache": "cache", "history": {"url": url}})
+    print(record_session(Path(folder), settings), flush=True)
+"""
+
+
+def test_sessions_that_end_at_once_and_one_that_is_killed(
+    tmp_path: Path, sqlite_url: str, request: pytest.FixtureRequest
+) -> None:
+    """Real processes. All sessions hold a copy of the same case file; the killed one holds some of its own."""
+    try:
+        urls = [sqlite_url, request.getfixturevalue("postgres_url")]
+    except pytest.skip.Exception:
+        urls = [sqlite_url]
+    for session in ("one", "two", "three"):
+        for number in range(3):
+            case_file(tmp_path / session / "run" / f"{session}-{number}")
+        case_file(tmp_path / session / "run" / "everybodys")
+    work = [("one", "", urls), ("two", "", urls), *(("three", "killed", [url]) for url in urls)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SESSION, str(tmp_path / session / "run"), how, *given],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for session, how, given in work
+    ]
+    said = [process.communicate(timeout=240)[0].splitlines() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, *(-9 for _ in urls)]
+    for one, two in zip(said[0], said[1], strict=True):
+        assert sorted((one, two)) == ["history: 3 runs recorded, 1 already there", "history: 4 runs recorded"]
+    assert said[2:] == [[] for _ in urls]
+    for url in urls:
+        history = History(url)
+        assert history.size() == 7
+        assert tally(history) == recount(history)
+        assert history.add(read_paths([tmp_path / "three"]).rows) == Added(3, 1, 0)  # whoever was killed imports later
+        assert tally(history) == recount(history)
+        history.close()
 
 
 def test_all_or_nothing(any_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +197,7 @@ def test_what_is_selected(any_url: str) -> None:
     assert scenarios(scenario="first 100%") == ["first 100%"]
     assert scenarios(scenario="*100%") == ["first 100%"]
     assert scenarios(scenario="first*") == ["first 100%", "first 100x"]
+    assert scenarios(scenario="First*") == []
     assert scenarios(image="*/y*") == ["first 100x"]
     assert scenarios(lane="managed") == ["first 100x"]
     assert scenarios(provider="this-mac") == scenarios(macos="26") == scenarios(release="2.0") == ["second"]

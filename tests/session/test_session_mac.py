@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from harness.config import load_settings
-from harness.errors import UsageError
+from harness.errors import EnvironmentFailure, UsageError
 from harness.session import mac as module
-from harness.session.mac import Mac
+from harness.session.mac import Mac, require_lane
 from harness.waiting import Deadline
 
 
@@ -49,3 +49,15 @@ def test_the_very_host_is_not_restarted() -> None:
     mac.machine = SimpleNamespace(own_display=True)  # type: ignore[assignment]
     with pytest.raises(UsageError, match="would end this program"):
         mac.reboot()
+
+
+@pytest.mark.parametrize(
+    ("lane", "sip"), [("pristine", True), ("pristine", None), ("sip-off", False), ("managed", False)]
+)
+def test_a_run_is_of_the_lane_that_it_names(lane: str, sip: bool | None) -> None:
+    require_lane(lane, "image", sip=sip)
+
+
+def test_a_mac_with_sip_off_is_not_pristine() -> None:
+    with pytest.raises(EnvironmentFailure, match="for the lane pristine"):
+        require_lane("pristine", "image", sip=False)
