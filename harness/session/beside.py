@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import events
 from harness.apps.activation import ENABLED
-from harness.config import load_app
+from harness.config import AppFile, load_app
 from harness.errors import EnvironmentFailure, ProductFailure, SysextError, Verdict
 from harness.formats.listing import ListedExtension
 from harness.session.approving import ApprovalSteps
@@ -75,27 +76,36 @@ def keep_company(mac: Mac) -> Company:
         EnvironmentFailure: A companion cannot be brought to work: then nothing can be said of ours.
         UsageError: A companion's app file cannot be used.
     """
-    brought = []
-    for file in mac.app.companion_files():
-        companion = mac.beside(load_app(file))
-        with events.step("bring a companion", app=companion.app.name):
-            try:
-                companion.install()
-                ApprovalSteps(companion).activate_and_approve()
-                companion.expect_working()
-            except SysextError as error:
-                if error.verdict is not Verdict.PRODUCT_FAILURE:
-                    raise
-                raise EnvironmentFailure(
-                    f"{companion.app.name} to work on {mac.name} before {mac.app.name} comes",
-                    seen=str(error)[:1500],
-                    hint=f"run the scenarios with --sysext-app {file} by itself, or take it out of `companions`",
-                ) from error
-        brought.append(companion)
-    mac.case.prompt_appeared = mac.case.approvable = None  # said of the companions so far
+    files = mac.app.companion_files()
+    apps = [load_app(file) for file in files]  # all of them before anything is installed
+    brought: list[Mac] = []
+    try:
+        for file, app in zip(files, apps, strict=True):
+            brought.append(_bring(mac, app, file))
+    finally:
+        mac.case.prompt_appeared = mac.case.approvable = None  # said of the companions so far, not of ours
     company = Company(mac, brought)
     events.event("company", others=[f"{other.identifier} [{other.state}]" for other in company.others][:50])
     return company
+
+
+def _bring(mac: Mac, app: AppFile, file: Path) -> Mac:
+    """Install and approve one companion, and see it work."""
+    companion = mac.beside(app)
+    with events.step("bring a companion", app=app.name):
+        try:
+            companion.install()
+            ApprovalSteps(companion).activate_and_approve()
+            companion.expect_working()
+        except SysextError as error:
+            if error.verdict is not Verdict.PRODUCT_FAILURE:
+                raise
+            raise EnvironmentFailure(
+                f"{app.name} to work on {mac.name} before {mac.app.name} comes",
+                seen=str(error)[:1500],
+                hint=f"run the scenarios with --sysext-app {file} by itself, or take it out of `companions`",
+            ) from error
+    return companion
 
 
 def others_on(mac: Mac) -> list[Other]:
