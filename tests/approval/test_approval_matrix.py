@@ -79,7 +79,7 @@ def test_walks(version: str, drawn: DrawnReader, quick: None) -> None:
         variations, appearance, scale = task
         return walk(version, variations, reader=drawn, appearance=appearance, scale=scale, patience=120)
 
-    with ThreadPoolExecutor(2) as pool:  # a walk is mostly waiting
+    with ThreadPoolExecutor(4) as pool:  # a walk is mostly waiting
         walked = list(pool.map(one, WALKS[version]))
     assert {done.variations: done.faults for done in walked if done.faults} == {}
     for done in walked:
