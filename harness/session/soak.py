@@ -173,4 +173,7 @@ def soak(mac: Mac, *, cycles: int | None = None) -> Management:
 
 def _keep(mac: Mac, found: Management) -> None:
     text = "".join(f"$ {command}\n{said.rstrip()}\n\n" for command, said in found.texts.items())
-    mac.case.folder.path.joinpath("management.txt").write_text(events.SECRETS.mask(text), encoding="utf-8")
+    try:
+        mac.case.folder.path.joinpath("management.txt").write_text(events.SECRETS.mask(text), encoding="utf-8")
+    except OSError as error:  # what was found must be heard all the same
+        events.event("degraded", what="management.txt could not be written", reason=str(error))

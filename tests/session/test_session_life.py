@@ -85,6 +85,13 @@ def test_one_that_does_not_answer_is_the_finding(tmp_path, answer) -> None:
     assert (tmp_path / "management.txt").is_file()
 
 
+def test_a_full_disk_of_the_host_does_not_take_the_findings_place(tmp_path) -> None:
+    mac = make_mac(tmp_path, answers(**{soaking.MDMCLIENT: (1, "")}))
+    mac.case.folder.path = tmp_path / "nowhere"
+    with pytest.raises(ProductFailure, match="does not answer"):
+        soaking.soak(mac)
+
+
 def test_a_mac_that_nobody_manages_is_not_asked(tmp_path) -> None:
     mac = make_mac(tmp_path, answers(**{"profiles status": (0, "Enrolled via DEP: No\nMDM enrollment: No\n")}))
     assert soaking.soak(mac).answered is None
