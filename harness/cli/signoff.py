@@ -26,8 +26,7 @@ FORMATS = ("md", "html", "pdf", "json")
     "--app", "app_file", type=click.Path(path_type=Path), help="the app file (default: `app` of the settings)"
 )
 @click.option(
-    "--config",
-    "demands",
+    "--demands",
     type=click.Path(path_type=Path),
     default=Path("signoff.toml"),
     show_default=True,
@@ -40,10 +39,12 @@ FORMATS = ("md", "html", "pdf", "json")
     "--verify",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="check a sign-off's JSON; with --app and --config against these, too",
+    help="check a sign-off's JSON; with --app and --demands against these, too",
 )
 @click.option("--against-history", is_flag=True, help="with --verify: its runs are those that the history has")
-@click.option("--settings", type=click.Path(path_type=Path), help="a settings file (default: sysext.toml here)")
+@click.option(
+    "--config", "settings", type=click.Path(path_type=Path), help="a settings file (default: sysext.toml here)"
+)
 @click.option("--url", metavar="URL", help="another history than `history.url` of the settings")
 @click.pass_context
 def signoff(
@@ -80,8 +81,8 @@ def signoff(
     from harness.history.store import open_history, require_history
     from harness.reports.signoff.config import load_signoff
     from harness.reports.signoff.document import sign_off
-    from harness.reports.signoff.gathering import gather, unmatched
-    from harness.reports.signoff.pages import as_text
+    from harness.reports.signoff.gathering import gather, not_run, unmatched
+    from harness.reports.signoff.pages import as_text, plain
 
     config = load_signoff(demands)
     app = _app(app_file, options)
@@ -91,8 +92,8 @@ def signoff(
     require_history(options)
     with open_history(options) as history:
         evidence = gather(history, app, release, config, options, rehearsal=rehearsal)
-        for line in unmatched(history, config):
-            click.echo(f"sysext: {line}", err=True)
+        for line in (*unmatched(history, config), *not_run(history, config, release)):
+            click.echo(f"sysext: {plain(line)}", err=True)
     signed = sign_off(evidence)
     if out is not None:
         _write(signed, out, chosen)

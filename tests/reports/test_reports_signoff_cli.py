@@ -111,9 +111,9 @@ def test_a_release_is_signed_off_and_the_file_verified(
     assert out.rstrip().endswith(": whole")
 
     fill(1, first=-30)  # what came later is nobody's business
-    assert sysext("--verify", path, "--against-history", "--config", "signoff.toml")[0] == 0
+    assert sysext("--verify", path, "--against-history", "--demands", "signoff.toml")[0] == 0
     (tmp_path / "lax.toml").write_text(DEMANDS.replace("0.05", "0.5"))
-    code, out, _ = sysext("--verify", path, "--config", "lax.toml")
+    code, out, _ = sysext("--verify", path, "--demands", "lax.toml")
     assert code == 1
     assert "WRONG: what is demanded is something else than the file's: item" in out
     fill(1, first=500, verdict=Verdict.PRODUCT_FAILURE)  # what was there before is
@@ -158,6 +158,24 @@ def test_a_misspelt_scenario_is_told(sysext: Sysext, fill: Callable[..., None], 
     )
 
 
+def test_what_other_releases_ran_and_this_one_did_not(
+    sysext: Sysext, fill: Callable[..., None], tmp_path: Path
+) -> None:
+    """A wildcard means what ran; who runs less than before is told."""
+    fill(1)
+    older = {"release": "0.11.4", "scenario": "first sleep"}
+    fill(1, first=10, **older)
+    fill(1, first=20, macos="26", **older)  # nobody demands it there
+    fill(1, first=30, release="0.11.4", scenario="first activation")
+    paths = "upgrade path [{}->{}-pkg-running]"
+    fill(1, first=40, release="0.11.4", scenario=paths.format("0.11.1", "0.11.4"))
+    fill(1, first=50, scenario=paths.format("0.11.4", "0.11.5"))
+    demands = '[[item]]\nid = "a"\nscenarios = ["first *", "upgrade path"]\nmacos = ["15"]\n'
+    (tmp_path / "signoff.toml").write_text(demands)
+    _, _, err = sysext(*GIVEN)
+    assert err == "sysext: other releases ran, and 0.11.5 did not: first sleep on macOS 15 (0.11.4)\n"
+
+
 def test_a_rehearsal_is_no_sign_off(sysext: Sysext, fill: Callable[..., None], tmp_path: Path) -> None:
     fill(59, simulated=True, provider="simulated")
     code, out, _ = sysext(*GIVEN, "--rehearsal", "--out", "x", "--format", "json,md")
@@ -184,7 +202,7 @@ def test_simulated_runs_cannot_be_allowed(sysext: Sysext, fill: Callable[..., No
         (("--release", "0.11.5"), "--app"),
         ((*GIVEN, "--format", "doc"), "known: md, html, pdf, json"),
         ((*GIVEN, "--format", ""), "a list of reports"),
-        ((*GIVEN, "--config", "none.toml"), "none.toml"),
+        ((*GIVEN, "--demands", "none.toml"), "none.toml"),
         ((*GIVEN, "--out", "signoff.toml"), "a folder at signoff.toml"),
         ((*GIVEN, "--out", "signoff.toml/x"), "signoff.toml/x"),
         ((*GIVEN, "--against-history"), "--verify"),

@@ -169,7 +169,16 @@ def load_signoff(path: Path) -> SignOffFile:
     Raises:
         UsageError: It is missing, not TOML, or says something unknown (names the nearest) or wrong.
     """
-    file = load_table(path, SignOffFile, hint=HINT)
+    try:
+        file = load_table(path, SignOffFile, hint=HINT)
+    except UsageError as error:
+        if path.exists():
+            raise
+        raise UsageError(
+            f"what is demanded of a release, in {path}",
+            seen=error.seen,
+            hint="docs/signoff.md has an example to begin with; --demands FILE names another",
+        ) from error
     for check in file.preflight:
         for rule in check.rules:
             _known_rule(check, rule, path)
