@@ -72,7 +72,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 100) | st.floats(allow_nan=True) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=6,
+    max_leaves=3,
 )
 NAMES = st.sampled_from(
     ["id", "scenarios", "macos", "who", "why", "until", "on", "rules", "item", "per", "maximum_rate"]
@@ -85,7 +85,7 @@ FILES = st.dictionaries(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(data=FILES)
 @example(data={"item": [{"id": "a", "scenarios": ["x"], "macos": ["15"]}]})
 def test_any_table_is_read_or_refused(data: dict[str, object]) -> None:

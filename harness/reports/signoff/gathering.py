@@ -14,8 +14,9 @@ from harness.bundles.preflight.sources import inspected
 from harness.bundles.releases import fetch_release
 from harness.config import AppFile, Settings
 from harness.errors import UsageError, Verdict
+from harness.history.grouping import kind, older_of
 from harness.history.store import History, Selection
-from harness.reports.signoff.config import PreflightItem, SignOffFile, fits
+from harness.reports.signoff.config import Item, PreflightItem, SignOffFile, fits
 from harness.reports.signoff.evidence import Checked, Evidence, Found, builds_of, runs_of
 
 MOST_ROWS = 200_000
@@ -113,8 +114,34 @@ def unmatched(history: History, config: SignOffFile) -> list[str]:
     return told
 
 
+def not_run(history: History, config: SignOffFile, release: str) -> list[str]:
+    """Scenarios that are demanded, that other releases ran on real Macs, and that this one did not: a wildcard means what ran, and
+    does not miss them. Upgrade paths are told apart by their way, not by their releases.
+    """
+    mine: set[tuple[str, str]] = set()
+    others: dict[tuple[str, str], str] = {}
+    for count in history.counts(Selection()):
+        series = count.series
+        if any(series.macos in item.macos and _means(item, series.scenario) for item in config.item):
+            older = older_of(series.scenario, series.release)
+            key = (older[1] if older else kind(series.scenario, series.release), series.macos)
+            if series.release == release:
+                mine.add(key)
+            elif count.verdict is not Verdict.SKIPPED:
+                others[key] = f"{series.scenario} on macOS {series.macos} ({series.release})"
+    missing = sorted(told for key, told in others.items() if key not in mine)
+    if not missing:
+        return []
+    more = f"; and {len(missing) - 10} more" if len(missing) > 10 else ""
+    return [f"other releases ran, and {release} did not: {'; '.join(missing[:10])}{more}"]
+
+
+def _means(item: Item, scenario: str) -> bool:
+    return any(fits(pattern, scenario) for pattern in item.scenarios)
+
+
 def _wanted(scenario: str, config: SignOffFile) -> bool:
-    return any(fits(pattern, scenario) for item in config.item for pattern in item.scenarios)
+    return any(_means(item, scenario) for item in config.item)
 
 
 def _simulated(history: History, release: str, config: SignOffFile) -> Iterable[tuple[str, str, int]]:
