@@ -21,7 +21,7 @@ from harness.triage.facts import TextFacts, document_facts, moment_of_report, ro
 from harness.triage.history import History
 from harness.triage.inputs import Document, Interest, Source, open_input
 from harness.triage.matching import Matcher, unit_of, units_of
-from harness.triage.observed import STREAM, observe
+from harness.triage.observed import STREAM, Observed, observe
 from harness.triage.ranking import is_excerpt, rank
 from harness.triage.report import Happening, Triage
 
@@ -147,8 +147,10 @@ class _Run:
         source = open_input(path, interest=INTEREST if _size(path) >= LARGE else None)
         self.sources.append(source)
         self.clocks.one_log = source.kind == "case-file"  # its logs are read as one
-        for record in source.records:
-            moment = self.clocks.place(record)
+        watched = observe(Path(path)) if isinstance(path, str | Path) else Observed()
+        for seen in watched.clocks:
+            self.clocks.compared(seen)
+        for record, moment in self._placed(source, watched.healing):
             if record.kind == records.BOOT:
                 self.order += 1
                 self.history.reboot(unit_of(record, self.order, moment))
@@ -156,19 +158,30 @@ class _Run:
                 self._take(record, moment)
         for document in source.documents:
             self._document(document)
-        if isinstance(path, str | Path):
-            watched = observe(Path(path))
-            self.prompt_seen = watched.prompt_seen if self.prompt_seen is None else self.prompt_seen
-            for record in watched.said:
-                self._take(record)
-            for unit in watched.units:
-                self.matcher.feed(unit)
-            for seen in watched.clocks:
-                self.clocks.compared(seen)
-            for time, what, line in watched.happened:
-                moment = self.clocks.of_host(time)
-                if moment is not None:
-                    self.happened.append(Happening("", what, _shown(time), "", STREAM, line, moment))
+        self.prompt_seen = watched.prompt_seen if self.prompt_seen is None else self.prompt_seen
+        for record in watched.said:
+            self._take(record)
+        for unit in watched.units:
+            self.matcher.feed(unit)
+        for time, what, line in watched.happened:
+            moment = self.clocks.of_host(time)
+            if moment is not None:
+                self.happened.append(Happening("", what, _shown(time), "", STREAM, line, moment))
+
+    def _placed(self, source: Source, healing: datetime | None) -> Iterator[tuple[Record, float | None]]:
+        """The records with their moments, but none from when the harness began to heal the failure: a request that succeeds on the
+        ladder is no answer to the one that failed. Where nobody compared the clocks that moment is not known, and all are read.
+        """
+        end: float | None = None
+        boot: str | None = None
+        for record in source.records:
+            moment = self.clocks.place(record)
+            if healing is not None and moment is not None:
+                if record.boot != boot:
+                    end, boot = self.clocks.of_host(healing), record.boot
+                if end is not None and moment >= end:
+                    continue
+            yield record, moment
 
     def _take(self, record: Record, moment: float | None = None) -> None:
         self.order += 1

@@ -44,6 +44,8 @@ HAPPENINGS: Final = {
     "answer prompt": "answered the prompt",
     "clock-jump": "suspended and resumed it",
 }
+LADDER: Final = "recovery ladder"
+"""The step in which the harness tries what heals a failure (docs/upgrades.md): it comes after that failure, and tells nothing of it."""
 MAX_HAPPENED: Final = 200
 MAX_EVENTS: Final = 100_000
 MAX_TEXT: Final = 2000
@@ -60,6 +62,8 @@ class Observed:
         units: The events as texts.
         clocks: When the Mac's clock was compared with the host's.
         happened: What belongs into the history: (when by the host's clock, what, line).
+        healing: When the harness began to try what heals the failure, by the host's clock. What the Mac logged from then on, a
+            success above all, is not about the failure.
     """
 
     prompt_seen: bool | None = None
@@ -67,6 +71,7 @@ class Observed:
     units: list[Unit] = field(default_factory=list)
     clocks: list[HostClock] = field(default_factory=list)
     happened: list[tuple[datetime, str, int]] = field(default_factory=list)
+    healing: datetime | None = None
 
 
 def observe(folder: Path) -> Observed:
@@ -78,8 +83,14 @@ def observe(folder: Path) -> Observed:
     said: dict[str, Record] = {}
     ended = ""
     meant = Meant()
+    ladder = ""
     for number, record in enumerate(itertools.islice(events.read(stream), MAX_EVENTS), 1):
         _on_the_clock(record, number, found)
+        if record.get("name") == LADDER:
+            ladder = str(record.get("id", "")) if record.get("type") == "start" else ""
+            found.healing = found.healing or _moment(record.get("time"))
+        if ladder:
+            continue
         error, attributes = record.get("error"), record.get("attributes")
         if record.get("name") == "prompt-missing":
             found.prompt_seen = False
