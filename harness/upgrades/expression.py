@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from typing import Final, TypeVar
 
 from harness.config import AppFile
 from harness.errors import UsageError
-from harness.upgrades.covering import Row, full, pairwise
+from harness.upgrades.covering import MOST_ROWS, Row, full, pairwise
 from harness.upgrades.paths import How, Relation, State, Step, UpgradePath, impossible, relation
 
 Words = TypeVar("Words", bound=StrEnum)
@@ -108,13 +109,19 @@ def select(app: AppFile, texts: Iterable[str], *, latest: str | None = None) -> 
             if not paths:
                 raise UsageError(
                     f"an upgrade that '{expression}' means",
-                    seen=f"none is possible: {'; '.join(dict.fromkeys(reasons))}" if reasons else "none",
+                    seen=f"none is possible: {_some(reasons)}" if reasons else "none",
                     hint=HINT,
                 )
             found.update((str(path), path) for path in paths)
     if len(found) > MOST_PATHS:
         raise UsageError(f"at most {MOST_PATHS} upgrades", seen=str(len(found)), hint="add `pairwise`")
     return list(found.values())
+
+
+def _some(reasons: Sequence[str], most: int = 5) -> str:
+    different = list(dict.fromkeys(reasons))
+    more = f"; and {len(different) - most} more" if len(different) > most else ""
+    return "; ".join(different[:most]) + more
 
 
 def default_paths(app: AppFile, *, latest: str | None = None) -> list[UpgradePath]:
@@ -306,6 +313,8 @@ def _chains(app: AppFile, group: Group, latest: str) -> list[tuple[str, ...]]:
         _before(app, latest)
         return [tuple(names[: place + 1])]
     choices = [_named(app, word, latest) for word in group.releases]
+    if (size := math.prod(len(choice) for choice in choices)) > MOST_ROWS:  # before they are made
+        raise UsageError(f"at most {MOST_ROWS} chains of releases", seen=f"{size} in '{group}'"[:300], hint=HINT)
     chains: list[tuple[str, ...]] = list(itertools.product(*choices))
     if group.rebuilt:
         twins = set(_rebuilds(app))

@@ -228,3 +228,16 @@ def test_covering_has_every_pair_that_can_be(sizes: list[int], random: object) -
     values = {item for row in legal for item in row.items()}
     assert {item for row in singles for item in row.items()} == values
     assert len(singles) <= len(values)
+
+
+def test_chains_without_end_are_refused_before_they_are_made(product: AppFile) -> None:
+    with pytest.raises(UsageError, match="at most 100000 chains") as caught:
+        select(product, ["->".join(["all"] * 60)])
+    assert len(str(caught.value)) < 1000
+
+
+def test_why_nothing_is_possible_is_said_in_short(product: AppFile) -> None:
+    with pytest.raises(UsageError, match="none is possible") as caught:
+        select(product, ["all->all->oldest via pkg-preinstall while waiting,never,dismissed,disabled"])
+    assert "; and " in caught.value.seen
+    assert len(caught.value.seen) < 1500
