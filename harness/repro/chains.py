@@ -99,7 +99,9 @@ def make_chain(
     for name in (good, bad):
         if name not in versions and name not in known:
             raise UsageError(
-                f"release {name} of {package}", seen=f"there are {', '.join(versions[-12:])}", hint="check the name"
+                f"release {name} of {package}",
+                seen=f"there are {', '.join(versions[-12:])}",
+                hint=f"check the name; the app file lists {', '.join(known)}",
             )
     if any(name not in versions for name in (good, bad)):
         raise UsageError(
