@@ -206,10 +206,17 @@ class Ladder:
         state = activation.wait_until_requested(self.approval.deadline())
         if state == WAITING:
             approve_again(self.mac, self.approval, activation)
-        elif state == DISABLED and self.approval.can_switch:
-            self.approval.switch_on()
+        else:
+            if state == DISABLED and self.approval.can_switch:
+                self.approval.switch_on()
+            if self._configuration_lost():  # the app asks for it anew, and that window would stand before all others
+                self.approval.answer_consents(activation)
         activation.wait_until_done(self._rung())
         return activation
+
+    def _configuration_lost(self) -> bool:
+        mac = self.mac
+        return mac.app.configuration is not None and mac.oracle.configuration(self.approval.deadline()) is None
 
     def _expect_healthy(self, seconds: float) -> None:
         mac = self.mac

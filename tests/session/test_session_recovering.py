@@ -37,7 +37,8 @@ class Stage:
         self.app = SimpleNamespace(
             extension=SimpleNamespace(id="ext"), configuration=None, deactivate=list(deactivate), launch=launch
         )
-        self.guest = self.oracle = None
+        self.guest = None
+        self.oracle: Any = None
         self.can_switch = int(macos) >= 15
 
     def _did(self, what: str) -> None:
@@ -253,3 +254,13 @@ def test_an_older_copy_is_no_trouble_where_it_is_expected(climb: Any, monkeypatc
         monkeypatch.setattr(recovering.staged, "expect_staged", older)
         mac: Any = stage
         assert healer(Ladder(mac, mac, older_copy=expected).climb()) == wanted
+
+
+@pytest.mark.parametrize(("saved", "answered"), [(None, True), (SimpleNamespace(name="weir"), False)])
+def test_an_app_that_asks_for_its_configuration_anew_is_answered(climb: Any, saved: Any, answered: bool) -> None:
+    stage = Stage("consents" if answered else "activate")
+    stage.app.configuration = "weir"
+    stage.oracle = SimpleNamespace(configuration=lambda _: saved)
+    stage.answer_consents = lambda _: stage._did("consents")  # type: ignore[attr-defined]
+    assert healer(climb(stage)) == "restart-app"
+    assert ("consents" in stage.done) is answered
