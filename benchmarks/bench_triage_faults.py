@@ -275,6 +275,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="these faults alone")
     parser.add_argument("--alone", type=int, default=len(FAULTS), help="at most so many faults alone (0: only pairs)")
     parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--pair", action="append", metavar="CODE+CODE", help="this pair, besides those that are drawn")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--workers", type=int, default=3, help="runs at once; they mostly wait")
     parser.add_argument("--keep", type=Path, help="keep the case files here")
@@ -307,8 +308,9 @@ def main() -> int:
     possible += [(code, noise) for code in PAIRABLE for noise in NOISE]
     close = [pair for pair in possible if _one_phase(*pair)]
     pairs = chooser.sample(close, min(options.pairs // 2, len(close)))
+    pairs += [(one, other) for one, _, other in (text.partition("+") for text in options.pair or ())]
     others = [pair for pair in possible if pair not in pairs]
-    pairs += chooser.sample(others, min(options.pairs - len(pairs), len(others)))
+    pairs += chooser.sample(others, min(max(0, options.pairs - len(pairs)), len(others)))
     with tempfile.TemporaryDirectory(prefix="sysext-faults-") as scratch:
         folder = options.keep or Path(scratch)
         with concurrent.futures.ThreadPoolExecutor(options.workers) as workers:

@@ -103,6 +103,8 @@ class Mac:
         self._recorder: ScreenRecorder | None = None
         self._log: LogStream | None = None
         self._activations: list[Activation] = []
+        self._worked: Installed | None = None
+        """What worked last, as long as the app was not taken away since."""
 
     @property
     def generation(self) -> int:
@@ -169,6 +171,8 @@ class Mac:
                 self.guest, bundle, how, app=self.app, release=self.app.release(release), deadline=deadline
             )
         self.installed = Installed(path, bundle, self.app.release(release).version)
+        if how == "delete-first":
+            self._worked = None
         return self.installed
 
     def activate(self, *, launch: LaunchSpec | None = None) -> Activation:
@@ -227,6 +231,7 @@ class Mac:
                 self.collect("XPC broken")
                 error.collected = True
             raise
+        self._worked = installed
         return found
 
     def staged_copy(self) -> staged.StagedCopy:
@@ -271,7 +276,7 @@ class Mac:
     def uninstall(self) -> None:
         """Delete the installed app."""
         installing.remove_app(self.guest, self._installed().path, deadline=self._after(self.settings.timeouts.command))
-        self.installed = None
+        self.installed = self._worked = None
 
     def kill_extension(self) -> int:
         """Kill the extension's process (SIGKILL); returns the pid it had."""
@@ -366,6 +371,8 @@ class Mac:
         if reason in self.case.collected:
             return None
         self.case.collected.append(reason)
+        if reason.startswith(Verdict.PRODUCT_FAILURE.value):
+            self._tell_replacement()
         try:
             return collect(
                 guest=self.guest,
@@ -412,6 +419,22 @@ class Mac:
 
     def _extension(self, installed: Installed) -> SystemExtensionBundle:
         return installed.bundle.require_extension(self.app.extension.id)
+
+    def _tell_replacement(self) -> None:
+        """What else a replacement has broken is told where something ended the scenario before it was looked at: the staged copy and
+        the saved configuration. For triage only; never raises.
+        """
+        worked, installed = self._worked, self.installed
+        if worked is None or installed is None or worked.release == installed.release:
+            return
+        try:
+            if self.app.configuration is not None and (
+                self.oracle.configuration(self._after(self.settings.timeouts.command)) is None
+            ):
+                events.event("configuration-gone", configuration=self.app.configuration, before=worked.release)
+            self.staged_copy()
+        except Exception as trouble:  # noqa: BLE001 - the failure itself must be heard
+            events.event("degraded", what="what the replacement left could not be looked at", reason=str(trouble))
 
     def _tell_staged(self, installed: Installed, error: SysextError) -> None:
         """A stale or damaged staged copy is named in the failure it may explain; never in that failure's way."""

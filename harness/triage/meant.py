@@ -23,6 +23,8 @@ CUTS: Final = frozenset(
 """Events, or what a `degraded` is about, that are no trouble in such a step."""
 CUT_SECONDS: Final = 10.0
 """After such a step, in which its consequences may still be seen: who reads in the background finds out a little later."""
+QUOTING: Final = frozenset({"survived", "unexpected-line"})
+"""Events that repeat what was found in others."""
 ABSENCES: Final = frozenset({"sleep and wake", "suspend and resume"})
 """Steps after which a Mac goes on as if nothing had been."""
 SLOWER: Final = 2.0
@@ -45,6 +47,8 @@ class Meant:
         kind, name = record.get("type"), record.get("name")
         if not isinstance(name, str):
             return text
+        if name in QUOTING:
+            return ""
         if name in CUTTING:
             self._step(record, name)
         elif name == "outcome" and self._absence and text:

@@ -145,6 +145,16 @@ def test_what_was_survived_is_told_and_fails_nothing(code: str, tmp_path: Path) 
     assert survived(case(tmp_path / "other", {"type": "event", "name": "approved", "attributes": {}})) == []
 
 
+def test_what_was_told_already_is_not_told_again(tmp_path: Path) -> None:
+    """A case file that is looked at once more: its events quote themselves."""
+    quoted = {"code": "env-ssh-drop", "text": 'event log-gap {"reason": "the connection broke 7.4 s after its start"}'}
+    rows = [
+        {"type": "event", "name": "survived", "attributes": quoted},
+        {"type": "event", "name": "unexpected-line", "attributes": {"what": "x", "text": "event screen-lost {}"}},
+    ]
+    assert survived(case(tmp_path / "case", *rows)) == []
+
+
 def test_an_ordinary_clone_and_stop_are_not_worth_telling(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"type": "end", "name": "clone", "outcome": "ok", "duration": 9.4, "attributes": {}},
@@ -173,6 +183,8 @@ def test_what_asked_again_after_an_upgrade_names_what_was_lost(tmp_path: Path) -
     assert triage([case(tmp_path / "a", asked(consent=True))]).causes[0].code == "ne-configuration-lost"
     found = triage([case(tmp_path / "b", asked(consent=False))])
     assert "ne-configuration-lost" not in [cause.code for cause in found.causes]
+    gone = {"type": "event", "name": "configuration-gone", "attributes": {"name": "weir", "before": "1.0"}}
+    assert "ne-configuration-lost" in [cause.code for cause in triage([case(tmp_path / "c", gone)]).causes]
 
 
 def test_the_prompt_and_what_the_app_said(tmp_path: Path) -> None:
