@@ -1,4 +1,5 @@
-"""`sysext repro` on simulated Macs: chance falls anew in each cycle, the cause is named, the Mac is kept; and one Mac for all."""
+"""`sysext repro` on simulated Macs: chance falls anew in each cycle, the cause is named, the Mac is kept and
+reached, each cycle can be replayed; and one Mac for all."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import pytest
 
 from harness.config import load_settings
 from harness.events import read
+from harness.reports.result import CaseResult
 from harness.simulator.faults import decide
 from harness.simulator.interfaces import Fault
 
@@ -36,12 +38,12 @@ class House:
 
     root: Path
 
-    def run(self, *command: str | Path) -> tuple[int, str]:
+    def begin(self, *command: str | Path) -> subprocess.Popen[str]:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("SYSEXT_", "PYTEST_"))}
         short = {
             f"SYSEXT_SIMULATED__{name}_SECONDS": "0.1" for name in ("BOOT", "LOGIN", "PROMPT", "SHUTDOWN", "ACTIVATION")
         }
-        done = subprocess.run(
+        return subprocess.Popen(
             [str(part) for part in command],
             cwd=self.root,
             env={
@@ -60,10 +62,15 @@ class House:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=280,
-            check=False,
         )
-        return done.returncode, done.stdout
+
+    @staticmethod
+    def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+        output, _ = process.communicate(timeout=280)
+        return process.returncode, output
+
+    def run(self, *command: str | Path) -> tuple[int, str]:
+        return self.end(self.begin(*command))
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +97,21 @@ def run_keys(case: str) -> list[str]:
     ]
 
 
-def test_a_rare_failure_is_found_its_cause_named_and_its_mac_kept(house: House) -> None:
+@pytest.mark.timeout(900)  # seven processes and four Macs, on a host that may be busy
+def test_a_rare_failure_is_found_its_mac_kept_and_both_cycles_replayed_as_they_were(house: House) -> None:
+    """One run for all of it: repeated until it fails, the cause named, the Mac reached; then the failing cycle once more, which
+    fails again, and the clean one, which is clean again.
+    """
     keys = [f"{TEST}[macos15-cycle{number}]|1" for number in (1, 2)]
     seed = next(
         seed for seed in range(1000) if [decide(Fault(CODE, 0.5, seed, {}), key) for key in keys] == [False, True]
     )
     report = house.root / "report.json"
-    code, output = house.run(
-        *(SYSEXT, "repro", "is_asked", "--until-fail", "--json", report, "--sysext-macos", "15"),
-        *("--sysext-fault", f"{CODE}:rate=0.5:seed={seed}"),
-    )
     try:
+        code, output = house.run(
+            *(SYSEXT, "repro", "is_asked", "--until-fail", "--json", report, "--sysext-macos", "15"),
+            *("--sysext-fault", f"{CODE}:rate=0.5:seed={seed}"),
+        )
         data = json.loads(report.read_text())
         assert code == 1, output
         assert (data["answer"], data["runs"], data["failures"]) == ("failing", 2, 1)
@@ -114,9 +125,33 @@ def test_a_rare_failure_is_found_its_cause_named_and_its_mac_kept(house: House) 
         assert "vnc://:***@" in output, "a password goes to a terminal only"
         assert "SIMULATED" in output
         assert [run_keys(cycle["case"]) for cycle in data["cycles"]] == [[key] for key in keys]
+
+        attached = house.begin(SYSEXT, "attach", failed["case"])
+        replays = {
+            verdict: house.begin(SYSEXT, "replay", one["case"])
+            for verdict, one in (("passed", clean), ("failed", failed))
+        }
+        code, said = house.end(attached)
+        assert code == 0, said
+        assert "(a SIMULATED Mac) is kept and runs." in said
+        assert "StrictHostKeyChecking=yes" in said
+        assert f"product-failure: {CODE}" in said
+        for verdict, process in replays.items():
+            code, said = house.end(process)
+            assert code == 0, said
+            assert "the same as before" in said
+            assert "nothing differs from that run" in said
+            assert "was not to" not in said
+            assert "SIMULATED" in said
+            assert ("its Mac is kept" in said) is (verdict == "failed")
     finally:
         code, said = house.run(SYSEXT, "gc", "--include-kept")
-    assert "1 removed" in said
+    assert "2 removed" in said
+    again = [CaseResult.read(path) for path in (house.root / "artifacts").glob("replay-*/*/*/result.json")]
+    assert sorted(result.verdict.value for result in again) == ["passed", "product-failure"]
+    was = CaseResult.read(Path(failed["case"]) / "result.json")
+    assert "@sha256:" in was.image_digest
+    assert {result.image for result in again} == {was.image_digest}
 
 
 def test_one_mac_for_all_cycles(house: House) -> None:
@@ -126,7 +161,11 @@ def test_one_mac_for_all_cycles(house: House) -> None:
         *("--sysext-repeat", "2", "--sysext-same-mac"),
     )
     assert code == 0, output
-    (run,) = [folder for folder in (house.root / "artifacts").iterdir() if not (folder / "repro.json").exists()]
+    (run,) = [
+        folder
+        for folder in (house.root / "artifacts").iterdir()
+        if not ((folder / "repro.json").exists() or folder.name.startswith("replay-"))
+    ]
     cases = sorted(run.glob("*/run.jsonl"), key=lambda path: path.stat().st_mtime)
     streams = [list(read(path)) for path in cases]
     assert len(streams) == 2
@@ -136,5 +175,4 @@ def test_one_mac_for_all_cycles(house: House) -> None:
     states = [one["attributes"]["state"] for one in streams[0] if one.get("name") == "extension-state"]
     assert states[-1] is None, "clean before it is handed on"
     assert "on the Mac of the cycle before" in output
-    code, said = house.run(SYSEXT, "machines", "--provider", "simulated")
-    assert said.strip() == "none", "put away at the end"
+    assert list((house.root / "tart" / "vms").iterdir()) == [], "put away at the end"
