@@ -40,9 +40,8 @@ def _switched_on(here: World) -> None:
 @pytest.mark.parametrize(
     ("version", "variations", "look"),
     [
-        ("26", "password=security-agent", {"appearance": "dark", "scale": 2}),
         ("15", "rows=12,password=touch-id", {"appearance": "dark"}),
-        ("26", f"row-name=developer:{DEVELOPER},page=top", {"scale": 2}),
+        ("26", f"row-name=developer:{DEVELOPER},page=top,password=security-agent", {"scale": 2}),
     ],
 )
 def test_removed(
@@ -82,6 +81,15 @@ def test_an_open_menu_is_known_and_left_alone_by_a_walk_that_approves(
         assert frame is not None
         seen = recognise(frame, drawn, app_name=APP)
         assert (seen.window, seen.advice, [button.role for button in seen.buttons]) == (MENU, None, ["remove"])
+        for wanted in ("on", "off"):
+            walk = walk_module.Walk("url", wanted=wanted)
+            assert MENU in walk.ignored
+            assert not here.approver.walker.act(walk, seen, Deadline(5))
+        unasked = walk_module.Walk(
+            "url", wanted="removed"
+        )  # a menu that this walk has not opened may be of another row
+        assert not here.approver.walker.act(unasked, seen, Deadline(5))
+        assert here.mac.hits == []
         outcome = here.approver.approve_in_settings(Deadline(120), enter="url")
         assert outcome.approvable is True, outcome.why
         assert not any(REMOVE in hit for hit in here.mac.hits)
