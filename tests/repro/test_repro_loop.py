@@ -50,6 +50,8 @@ def test_long(request):
 def test_skips():
     pytest.skip("not on a Tuesday")
 """
+OWN = "-n 2 --sysext-until-fail --sysext-repeat=2 --sysext-same-mac -x"
+"""What a project may have in its addopts, and what is not for the workers."""
 
 
 @dataclass
@@ -69,7 +71,7 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     (tmp_path / "test_it.py").write_text(TESTS)
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider --import-mode=importlib\n")
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\naddopts = -p no:cacheprovider --import-mode=importlib {OWN}\n")
     return House(tmp_path)
 
 
