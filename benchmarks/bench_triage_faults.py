@@ -11,7 +11,8 @@ Each run is a pytest of its own on a simulated Mac; the case file's own triage (
             told by its code in the result's notes, and must raise no alarm.
     pairs   Half of them are drawn from all that have a scenario in common, half from those of one phase, so that both act.
             Both named: both codes within the first two. One of two: the fault that ends the run first is named first, and the
-            other could not act any more (the simulator's own diary says that it never came to bear) or is only told. Else wrong.
+            other could not act any more (the simulator's own diary says that it never came to bear, or not before the scenario had
+            failed) or is only told. Else wrong.
             Right are the first two; they are counted apart, and so are pairs of which both came to bear.
 
 Floors: 95 % of the faults alone, and of the pairs.
@@ -241,7 +242,7 @@ def found(faults: Sequence[str], folder: Path, *, seconds: float = 0.0) -> Run:
     why = result.get("why") or {}
     causes = tuple(cause["code"] for cause in why.get("causes", ())) if why.get("verdict") == "failure" else ()
     told = " ".join(str(note) for note in result.get("notes", ()))
-    acted = frozenset(_acted(diaries))
+    acted = frozenset(_acted(diaries, _decided(artifacts)))
     return Run(tuple(faults), result["verdict"], causes, told, acted, str(why.get("headline", "")), seconds)
 
 
@@ -259,14 +260,23 @@ def _one_phase(one: str, other: str) -> bool:
     return catalog.get(one).phase == catalog.get(other).phase
 
 
-def _acted(root: Path) -> set[str]:
-    """The faults that the simulator's diaries below a folder tell of."""
+def _acted(root: Path, decided: str) -> set[str]:
+    """The faults that the simulator's diaries below a folder tell of, until that moment."""
     found: set[str] = set()
     for path in root.glob("*.jsonl"):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with_code = json.loads(line) if '"fault"' in line else {}
-            found |= {str(with_code["code"])} if with_code.get("what") == "fault" else set()
+            told = json.loads(line) if '"fault"' in line else {}
+            if told.get("what") == "fault" and (not decided or str(told.get("time", "")) <= decided):
+                found.add(str(told["code"]))
     return found
+
+
+def _decided(artifacts: Path) -> str:
+    """When the scenario had failed: the prompt was missing. What the harness then does to see whether the request can be approved all
+    the same is no part of it any more, and a fault that comes to bear only then comes too late. "" where nothing was missing.
+    """
+    lines = (line for path in artifacts.rglob("run.jsonl") for line in path.read_text(encoding="utf-8").splitlines())
+    return min((str(json.loads(line).get("time", "")) for line in lines if '"prompt-missing"' in line), default="")
 
 
 def main() -> int:
