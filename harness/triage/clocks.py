@@ -226,7 +226,8 @@ class Clocks:
         if not before:
             return None
         seen = before[-1]
-        return self.of_wall(datetime.fromtimestamp(host + seen.ahead, UTC), boot=seen.boot)
+        ahead = seen.ahead if abs(seen.ahead) > seen.within else 0.0  # as far as anybody knows, they agree
+        return self.of_wall(datetime.fromtimestamp(host + ahead, UTC), boot=seen.boot)
 
     def compared(self, seen: HostClock) -> None:
         """The clocks were compared."""
