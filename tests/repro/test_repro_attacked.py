@@ -132,6 +132,7 @@ def probed(monkeypatch: pytest.MonkeyPatch, *outcomes: Outcome | None, cause: st
         prober._process = object()  # type: ignore[assignment]
 
     def one(number: int) -> Outcome:
+        assert prober._process is not None, "there is none to run it"
         found = outcomes[number]
         if found is None:
             prober._process = None
