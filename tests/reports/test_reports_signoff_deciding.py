@@ -295,7 +295,7 @@ def test_the_correction_is_told_and_costs_runs() -> None:
     assert "Bonferroni's correction over 2" in corrected.statistics
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     passed=st.integers(0, 200),
     failed=st.integers(0, 12),

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Literal
 
 from harness.bundles.app import AppBundle
@@ -65,7 +66,7 @@ class Run:
         """It says something about the product."""
         return self.verdict in [one.value for one in JUDGED]
 
-    @property
+    @cached_property
     def time(self) -> datetime:
         """When it started.
 
