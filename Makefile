@@ -10,7 +10,8 @@ SYSEXT_MACOS ?= 13,14,15,26
 SYSEXT_APP ?= scenarios/apps/mitmproxy.toml
 # Macs mostly wait, so more simulated ones than cores are of use; of real ones a host may run two.
 SCENARIO_WORKERS := $(or $(SYSEXT_WORKERS),$(if $(filter simulated,$(SYSEXT_PROVIDER)),4,2))
-TEST_WORKERS := $(or $(SYSEXT_WORKERS),2)
+# Tests also wait a lot: three keep two cores busy.
+TEST_WORKERS := $(or $(SYSEXT_WORKERS),3)
 SCENARIO_TIMEOUT ?= $(if $(filter simulated,$(SYSEXT_PROVIDER)),600,7200)
 
 UPGRADES ?= matrix
