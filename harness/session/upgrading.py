@@ -260,7 +260,11 @@ class UpgradeSteps:
 
     def _answer(self, activation: Activation, step: Step, expectation: Expectation) -> None:
         if step.state is State.ASLEEP:
-            activation.wait_until_done(self.approval.deadline())  # before anybody wakes it
+            try:
+                activation.wait_until_done(self.approval.deadline())  # before anybody wakes it
+            except SysextError:
+                self._look_at_what_it_waits_for()
+                raise
             self._seen["display_slept_on"] = self.mac.wake_display()
         elif self._second is not None and not self._second[1].running:
             raise EnvironmentFailure(
@@ -284,6 +288,15 @@ class UpgradeSteps:
             activation.wait_until_done(self.approval.deadline())
             self._seen["approval"] = "kept; switched on again by hand"
         events.event("approval-after-upgrade", what=self._seen["approval"], state=step.state.value)
+
+    def _look_at_what_it_waits_for(self) -> None:
+        """A window that asks cannot be seen while the display sleeps; what it is belongs to the failure."""
+        with contextlib.suppress(SysextError):
+            self.mac.wake_display()
+            asked = self.approval.approver.look(kinds=(*QUESTIONS, *self.approval.consents))
+            if asked is not None:
+                consent = asked.window in self.approval.consents
+                events.event("asked-again", window=asked.window, consent=consent)
 
     def _expect_working(self, step: Step, expectation: Expectation) -> None:
         rebuilt = relation(self.mac.app, step.older, step.newer) is Relation.REBUILD
