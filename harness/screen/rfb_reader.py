@@ -35,8 +35,6 @@ WATCHED = 15.0
 HOLLOW = 0.5
 """Seconds after an answer without pixels (the pointer's shape, the layout of the screens), until everything is asked for
 once more: TigerVNC sends the pixels behind it, others take the request for answered."""
-QUICK = 40e6
-"""Pixels a second at which the preferred encoding is left alone: 2560×1600 in a tenth of a second."""
 REFUSALS = 5
 """Times in a row that a server may send us away before it is taken at its word."""
 _STEADY = 5.0
@@ -327,7 +325,7 @@ class Reader:
 class _Quickest:
     """Finds out which of a connection's `choices` of encodings the server answers most quickly in.
 
-    Only answers to requests for everything are timed, which are made anyway. The first choice stays if it is quick enough.
+    Only answers to requests for everything are timed, which are made anyway; each choice has its turn at first.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -344,8 +342,6 @@ class _Quickest:
         rate = drawn / max(seconds, 1e-6)
         before = self._rates[self._now]
         self._rates[self._now] = rate if before is None else (before + rate) / 2
-        if self._now == 0 and rate >= QUICK:
-            return None
         best = max(range(len(self._rates)), key=lambda choice: self._rates[choice] or math.inf)
         changes = best != self._now
         self._now = best
