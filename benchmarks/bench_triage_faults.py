@@ -10,7 +10,7 @@ Each run is a pytest of its own on a simulated Mac; the case file's own triage (
     alone   right: the verdict is as expected and the *first* cause is the fault's own code. A fault that fails no scenario has to be
             told by its code in the result's notes, and must raise no alarm.
     pairs   Half of them are drawn from all that have a scenario in common, half from those of one phase, so that both act.
-            Both named: both codes within the first two. One of two: the fault that ends the run first is named first, and the
+            Both named: both codes within the first two (of one that only is told: told, if it came to bear). One of two: the fault that ends the run first is named first, and the
             other could not act any more (the simulator's own diary says that it never came to bear, or not before the scenario had
             failed) or is only told. Else wrong.
             Right are the first two; they are counted apart, and so are pairs of which both came to bear.
@@ -180,6 +180,10 @@ class Run:
             return "alone" if SURVIVABLE in self.told and not self.causes else "wrong"
         failing = [code for code in self.faults if not FAULTS[code].told and code not in ALONE_WITH]
         quiet = [code for code in self.faults if code not in failing]
+        if (
+            len(self.faults) > 1
+        ):  # one that the other kept from acting has left nothing to tell; of `env-…` there is no diary
+            quiet = [code for code in quiet if code in self.acted or code.startswith("env-")]
         if any(code not in self.told and code not in self.causes for code in quiet):
             return "wrong"
         wanted = {FAULTS[code].verdict for code in failing} or {GREEN}

@@ -45,10 +45,10 @@ class Prompts:
         guest = self._guest
         boot = guest.clock.boot_uuid
         entry.prompted_in = boot
-        if guest.fault("approval-prompt-missing"):
+        # A dialog is lost once: what loses the first request's leaves nothing to the next fault.
+        if guest.state.get("lost-first-request") == boot and guest.fault("approval-coalesced-no-prompt"):
             return
-        lost = bool(guest.fault("approval-coalesced-no-prompt")) and guest.state.get("lost-first-request") == boot
-        if lost:
+        if guest.fault("approval-prompt-missing"):
             return
         invisible = guest.fault("invisible-prompt-until-reboot") is not None
         if invisible:

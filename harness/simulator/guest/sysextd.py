@@ -502,7 +502,7 @@ class Sysextd:
     async def _first_lost_request(self, request: Request) -> None:
         """Fault approval-coalesced-no-prompt: the app asked once before (its installer did), and that dialog was lost."""
         guest = self._guest
-        if not guest.fault("approval-coalesced-no-prompt") or guest.state.get("lost-first-request"):
+        if guest.faults.active("approval-coalesced-no-prompt") is None or guest.state.get("lost-first-request"):
             return
         extension = request.app.extension(request.identifier)
         if (
@@ -517,7 +517,7 @@ class Sysextd:
         self._log(f"client activation request for {request.identifier}", "XPC")
         self._log(f"attempting to realize extension with identifier {request.identifier}")
         try:
-            self._log(f"realizing target path: {extension.url}")
+            extension = await self._realize(early)  # what refuses the one refuses the other
             self._log("initial activation decision: activateNew")
             await self._install(early, extension)
         except SystemExtensionError:
