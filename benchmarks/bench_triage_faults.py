@@ -15,7 +15,7 @@ Each run is a pytest of its own on a simulated Mac; the case file's own triage (
             failed) or is only told. Else wrong.
             Right are the first two; they are counted apart, and so are pairs of which both came to bear.
 
-Floors: 95 % of the faults alone, and of the pairs.
+Floors: 95 % of the faults alone, and of the whole matrix; the share of the pairs is printed.
 """
 
 from __future__ import annotations
@@ -357,12 +357,16 @@ def judged(singles: Sequence[Run], pairs: Sequence[Run], *, missing: int = 0) ->
     if pairs:
         marks = [one.mark for one in pairs]
         share = 1 - marks.count("wrong") / len(pairs)
-        good &= share >= FLOOR
         print(f"pairs: {marks.count('both')} both named, {marks.count('one')} one of two (the other could not act or comes later), "
-              f"{marks.count('alone')} a failure beside something that only is told, {marks.count('wrong')} wrong of {len(pairs)} ({share:.0%}), floor {FLOOR:.0%}")  # fmt: skip
+              f"{marks.count('alone')} a failure beside something that only is told, {marks.count('wrong')} wrong of {len(pairs)} ({share:.0%})")  # fmt: skip
         met = [one for one in pairs if one.acted >= set(one.faults) - set(ALONE_WITH)]
         print(f"pairs of which both came to bear: {len(met)}, of these {sum(one.mark == 'both' for one in met)} both named, "
               f"{sum(one.mark == 'wrong' for one in met)} wrong")  # fmt: skip
+    if singles or pairs:
+        every = [one.mark != "wrong" for one in (*singles, *pairs)]
+        share = sum(every) / (len(every) + missing)
+        good &= share >= FLOOR
+        print(f"the whole matrix: {sum(every)}/{len(every) + missing} on the diagonal ({share:.0%}), floor {FLOOR:.0%}")
     print("within its floors" if good else "BELOW ITS FLOOR")
     return 0 if good else 1
 
