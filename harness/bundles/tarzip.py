@@ -123,6 +123,8 @@ def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, sink: Sink) -> None:
         return
     if info.flag_bits & 0x1:
         raise BundleError(f"{sink.what} without a password", seen=f"{info.filename} is encrypted")
+    if not info.filename:
+        raise BundleError(f"{sink.what} whose members have names", seen="a member without one", hint="is it damaged?")
     mode = info.external_attr >> 16
     if info.is_dir():
         sink.directory(info.filename, mode or 0o755)

@@ -213,7 +213,7 @@ def zip_members(archive: zipfile.ZipFile, coverage: Coverage) -> Iterator[Member
                 coverage.note(f"more than {MAX_MEMBERS} members: the rest was not read")
                 return
             name, wrong = checked_name(info.filename)
-            if info.is_dir() or name.startswith("__MACOSX/"):
+            if info.filename.endswith("/") or name.startswith("__MACOSX/"):
                 continue
             if (info.external_attr >> 16) & 0o170000 == 0o120000:
                 wrong = wrong or "a link"

@@ -159,6 +159,17 @@ def test_a_bomb_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (endless.read(-1), bool(endless.why)) == (b"1" * 10, True)
 
 
+def test_a_zip_with_a_member_that_has_no_name() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("Q", b"nothing")
+        archive.writestr("logs/out.txt", LISTING)
+    source = open_input(packed.getvalue().replace(b"Q", b"\0"))
+    assert source.drain() == []
+    assert [document.kind for document in source.documents] == ["listing"]
+    assert [why for _, why in source.coverage.skipped] == ["no name"]
+
+
 def test_zips(tmp_path: Path) -> None:
     path = tmp_path / "logs.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
