@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.options import run_folder
 from harness.errors import SysextError, UsageError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def bisect(
     if output is not None and str(output) != "-" and not output.absolute().parent.is_dir():
         raise UsageError(f"a folder for {output}", seen="it is not there", hint="check --json")
     plain = str(output) == "-"  # then standard output is the answer's alone
-    folder = _folder(settings)
+    folder = run_folder(settings)
     words = list(options)
     if not chain.listed:
         words = [*_without_app(words), "--sysext-app", str(chain.write(app, folder / "bisect.toml"))]
@@ -146,19 +147,6 @@ def _chain(app: AppFile, good: str, bad: str, release_list: str) -> Chain:
     return make_chain(
         app, good, bad, named=named, registry=lambda name: registry_versions(name, Deadline.after(REGISTRY_SECONDS))
     )
-
-
-def _folder(settings: Settings) -> Path:
-    from harness.session.run import claim, new_run_folder
-
-    try:
-        return claim(new_run_folder(settings.artifacts.absolute()))
-    except SysextError as error:
-        raise UsageError(
-            f"a folder for the case files below {settings.artifacts}",
-            seen=error.seen,
-            hint="give --sysext-artifacts a place that can be written to",
-        ) from error
 
 
 def _without_app(words: list[str]) -> list[str]:

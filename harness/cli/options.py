@@ -30,6 +30,25 @@ def settings_from(config: Path | None, **overrides: object) -> Settings:
     return load_settings(config, overrides=overrides)
 
 
+def run_folder(settings: Settings) -> Path:
+    """A new folder for the case files of a run.
+
+    Raises:
+        UsageError: It cannot be made.
+    """
+    from harness.errors import SysextError, UsageError
+    from harness.session.run import claim, new_run_folder
+
+    try:
+        return claim(new_run_folder(settings.artifacts.absolute()))
+    except SysextError as error:
+        raise UsageError(
+            f"a folder for the case files below {settings.artifacts}",
+            seen=error.seen,
+            hint="give --sysext-artifacts a place that can be written to",
+        ) from error
+
+
 def tame(text: str) -> str:
     """`text` without what a terminal would obey: names and messages in case files may come from anywhere."""
     return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)

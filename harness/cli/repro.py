@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.options import run_folder
 from harness.errors import SysextError, UsageError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def repro(
         raise UsageError(f"a folder for {output}", seen="it is not there", hint="check --json")
     simulated = settings.provider == "simulated"
     arguments = pytest_arguments(scenario, options, root=Path.cwd(), simulated=simulated, same_mac=not fresh, keep=keep)
-    folder = _run_folder(settings)
+    folder = run_folder(settings)
     terminal = (sys.stderr if plain else sys.stdout).isatty()
     live = Live(lambda text: click.echo(text, nl=False, err=plain), terminal=terminal)
 
@@ -150,19 +151,6 @@ def _question(
             raise UsageError("--fine for a sequential test", seen="--cycles", hint="leave one of them out")
         return Fixed(cycles, rate=rate_, sure=sure_)
     return Sequential(rate_, sure=sure_, fine=fine)
-
-
-def _run_folder(settings: Settings) -> Path:
-    from harness.session.run import claim, new_run_folder
-
-    try:
-        return claim(new_run_folder(settings.artifacts.absolute()))
-    except SysextError as error:
-        raise UsageError(
-            f"a folder for the case files below {settings.artifacts}",
-            seen=error.seen,
-            hint="give --sysext-artifacts a place that can be written to",
-        ) from error
 
 
 def _remove_if_empty(folder: Path) -> None:
