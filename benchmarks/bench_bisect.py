@@ -11,7 +11,6 @@ simulated Macs: the command's own prober runs the upgrade scenario, the simulate
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
 import os
 import sys
@@ -50,24 +49,26 @@ def outcome(number: int, *, failed: bool) -> Outcome:
     return Outcome(cycle=number, attempt=1, item=0, nodeid="", verdict=verdict, cause=FAULT if failed else "")
 
 
-def hunted(rate: float, seed: int, *, ends: bool, prior: Prior | None = None) -> tuple[float, float, float]:
-    """Share of right answers, share of wrong ones, and mean runs; the rest was said to be undecided."""
+def hunted(
+    rate: float, seed: int, *, ends: bool, prior: Prior | None = None, jobs: int = 1
+) -> tuple[float, float, float, float]:
+    """Share of right answers, share of wrong ones, mean runs, and how often somebody waited for (so many at once); the rest was
+    said to be undecided.
+    """
     dice = np.random.default_rng(seed)
-    right, wrong, runs = 0, 0, 0
+    right, wrong, runs, rounds = 0, 0, 0, 0
     for _ in range(TRIALS):
         first_bad = int(dice.integers(1, len(RELEASES)))
         hunt = Hunt(RELEASES, ends=ends, prior=prior or Prior())
-        for number in itertools.count(1):
-            release = hunt.next()
-            if release is None:
-                break
-            hunt.take(
-                release, outcome(number, failed=RELEASES.index(release) >= first_bad and bool(dice.random() < rate))
-            )
+        while batch := hunt.batch(jobs):
+            rounds += 1
+            for release in batch:
+                failed = RELEASES.index(release) >= first_bad and bool(dice.random() < rate)
+                hunt.take(release, outcome(len(hunt.outcomes) + 1, failed=failed))
         right += hunt.answer == RELEASES[first_bad]
         wrong += hunt.answer not in (None, RELEASES[first_bad])
         runs += hunt.bisection.runs
-    return right / TRIALS, wrong / TRIALS, runs / TRIALS
+    return right / TRIALS, wrong / TRIALS, runs / TRIALS, rounds / TRIALS
 
 
 def halved(rate: float, each: int, seed: int, *, stop_early: bool) -> tuple[float, float]:
@@ -87,7 +88,7 @@ def halved(rate: float, each: int, seed: int, *, stop_early: bool) -> tuple[floa
 
 
 def drawn() -> bool:
-    """The table on drawn outcomes, and the two floors."""
+    """The table on drawn outcomes, and the floors."""
     good = True
     print(
         f"{TRIALS} trials over {len(RELEASES)} releases; the halving knows the rate, does not look at the ends, and is as often right"
@@ -96,7 +97,7 @@ def drawn() -> bool:
         "rate   bisect: right wrong  runs | with the ends: right wrong  runs | rate known: right  runs | halving: each right   runs | early: runs"
     )
     for rate in (0.1, RATE, 0.5):
-        right, wrong, runs = hunted(rate, 7, ends=False)
+        right, wrong, runs, _ = hunted(rate, 7, ends=False)
         seen = hunted(rate, 7, ends=True)
         known = hunted(rate, 7, ends=False, prior=Prior(round(50 * rate), 50, counted=True))
         each, _ = halving_runs(len(RELEASES), rate, min(right, 0.995))
@@ -113,10 +114,24 @@ def drawn() -> bool:
             )
             good &= judge("runs, by those of the halving that is as often right", runs / fixed, 1.0)
             good &= judge("runs with the look at the ends, by those of the halving without one", seen[2] / fixed, 1.0)
+            good &= at_once(rate, seen[2])
     return good
 
 
-def on_machines(trials: int, seed: int, releases: int, rate: float, most: int) -> bool:
+def at_once(rate: float, alone: float) -> bool:
+    """Several runs at once (`-n`): as right, in how much of the time?"""
+    good = True
+    for jobs in (2, 4, 8):
+        right, wrong, runs, rounds = hunted(rate, 7, ends=True, jobs=jobs)
+        print(
+            f"  {jobs} at once: right {right:.2f} wrong {wrong:.2f}, {runs:.1f} runs in {rounds:.1f} rounds ({alone / rounds:.1f} times as soon)"
+        )
+        good &= judge(f"{jobs} at once: right release, share", right, RIGHT, most=False)
+        good &= judge(f"{jobs} at once: runs, by those of one at a time", runs / alone, 1.35)
+    return good
+
+
+def on_machines(trials: int, seed: int, releases: int, rate: float, most: int, jobs: int) -> bool:
     """Trials on simulated Macs; True when none named a wrong release and one at least named the right one."""
     dice = np.random.default_rng(seed)
     right, wrong, runs, seconds = 0, 0, 0, 0.0
@@ -127,7 +142,7 @@ def on_machines(trials: int, seed: int, releases: int, rate: float, most: int) -
             first_bad = int(dice.integers(1, releases))
             fault = f"{FAULT}:rate={rate}:seed={int(dice.integers(1, 10**6))}:from={names[first_bad]}"
             started = time.monotonic()
-            hunt = _on_macs(names, app, fault, scratch / f"trial{trial}", most)
+            hunt = _on_macs(names, app, fault, scratch / f"trial{trial}", most, jobs)
             took = time.monotonic() - started
             runs, seconds = runs + len(hunt.outcomes), seconds + took
             right += hunt.answer == names[first_bad]
@@ -144,8 +159,8 @@ def on_machines(trials: int, seed: int, releases: int, rate: float, most: int) -
     return wrong <= max(1, trials // 10) and right >= trials / 2
 
 
-def _on_macs(names: list[str], app: Path, fault: str, folder: Path, most: int) -> Hunt:
-    from harness.repro.probing import Prober
+def _on_macs(names: list[str], app: Path, fault: str, folder: Path, most: int, jobs: int) -> Hunt:
+    from harness.repro.probing import Probers
     from harness.repro.selecting import pytest_arguments
 
     folder.mkdir()
@@ -166,9 +181,12 @@ def _on_macs(names: list[str], app: Path, fault: str, folder: Path, most: int) -
         f"{ROOT}/scenarios/test_lifetime.py::test_upgrade_with_the_extension_running", words, root=ROOT, simulated=True
     )
     hunt = Hunt(names, most=most)
-    with Prober(lambda release: [*base, f"--sysext-release={release}"], folder, environment=environment) as prober:
-        while (release := hunt.next()) is not None:
-            hunt.take(release, prober.run(release))
+    with Probers(
+        jobs, lambda release: [*base, f"--sysext-release={release}"], folder, environment=environment
+    ) as probers:
+        while batch := hunt.batch(jobs):
+            for release, came in zip(batch, probers.run(batch), strict=True):
+                hunt.take(release, came)
     return hunt
 
 
@@ -180,11 +198,12 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=RATE, help="the fault's, in those trials")
     parser.add_argument("--seed", type=int, default=None, help="of those trials; random by default")
     parser.add_argument("--most", type=int, default=200, help="runs at most in one of them")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once in one of them")
     given = parser.parse_args()
     good = drawn()
     if given.machines:
         seed = given.seed if given.seed is not None else int.from_bytes(os.urandom(4))
-        good &= on_machines(given.machines, seed, given.releases, given.rate, given.most)
+        good &= on_machines(given.machines, seed, given.releases, given.rate, given.most, given.jobs)
     print("ok" if good else "NOT MET")
     return 0 if good else 1
 

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from harness.config import AppFile, Settings
     from harness.repro.bisecting import Hunt
     from harness.repro.chains import Chain
-    from harness.repro.probing import Prober
+    from harness.repro.probing import Probers
 
 REGISTRY_SECONDS = 120.0
+MOST_JOBS = 16
+"""All the ways in which so many runs may come out are gone through to choose the next one."""
 
 
 @click.command("bisect", context_settings={"ignore_unknown_options": True})
@@ -42,6 +44,9 @@ REGISTRY_SECONDS = 120.0
 @click.option(
     "--most", type=click.IntRange(1, 100_000), default=400, show_default=True, metavar="N", help="runs at most"
 )
+@click.option(
+    "-n", "jobs", type=click.IntRange(1, MOST_JOBS), default=1, metavar="JOBS", help="runs side by side  [default: 1]"
+)
 @click.option("--ends/--no-ends", default=True, help="see first that the bad end fails and the good one does not")
 @click.option(
     "--json", "output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), metavar="FILE", help="the answer, for programs (- for standard output)"
@@ -58,6 +63,7 @@ def bisect(
     release_list: str,
     cause: str,
     most: int,
+    jobs: int,
     ends: bool,  # noqa: FBT001 - click's way
     output: Path | None,
 ) -> None:
@@ -68,12 +74,12 @@ def bisect(
     the environment breaks does not count. Releases: those of the app file between --good and --bad; where it only has these
     two, all that their registry has between. Ctrl-C gives the answer so far.
 
-    Exit 0: found. 3: undecided. 2: unusable input.
+    Exit 0: found. 3: undecided, or an end is not what it was said to be. 2: unusable input.
     """
     from harness.config import load_app, load_settings
     from harness.repro.bisecting import Hunt, Prior
     from harness.repro.hunting import plan_lines, verdict_lines
-    from harness.repro.probing import Prober
+    from harness.repro.probing import Probers
     from harness.repro.processes import term_as_interrupt
     from harness.repro.selecting import parse_options, pytest_arguments, settings_overrides
     from harness.triage.catalog import load_catalog
@@ -107,7 +113,10 @@ def bisect(
         words = [*_without_app(words), "--sysext-app", str(chain.write(app, folder / "bisect.toml"))]
     simulated = settings.provider == "simulated"
     base = pytest_arguments(scenario, words, root=Path.cwd(), simulated=simulated, keep="none")
-    for line in plan_lines(hunt, chain.origin, chain.before.version if chain.before is not None else ""):
+    places = {"simulated": settings.simulated.slots, "tart": settings.tart.slots}.get(settings.provider, jobs)
+    jobs = min(jobs, places)  # more would only wait for a place
+    before = chain.before.version if chain.before is not None else ""
+    for line in plan_lines(hunt, chain.origin, before, jobs=jobs):
         click.echo(line, err=plain)
 
     def ready(scenarios: list[str], header: list[str]) -> None:
@@ -118,16 +127,16 @@ def bisect(
     try:
         with (
             term_as_interrupt(),
-            Prober(lambda at: [*base, f"--sysext-release={at}"], folder, ready=ready, cause=cause) as prober,
+            Probers(jobs, lambda at: [*base, f"--sysext-release={at}"], folder, ready=ready, cause=cause) as probers,
         ):
-            _hunt(hunt, prober, plain=plain)
+            _hunt(hunt, probers, jobs, plain=plain)
     except KeyboardInterrupt:
-        hunt.stopped = "interrupted"
+        hunt.stop("interrupted")
     except SysextError as error:
         if isinstance(error, UsageError) and not hunt.outcomes:
             _remove_if_empty(folder)
             raise
-        hunt.stopped = " ".join(str(error).split())[:600]  # what the runs before it said is not lost
+        hunt.stop(" ".join(str(error).split())[:600])  # what the runs before it said is not lost
     seconds = time.monotonic() - started
     lines = [*_final_table(hunt), *verdict_lines(hunt, folder=folder, seconds=seconds, simulated=simulated)]
     if hunt.answer is not None:
@@ -163,28 +172,28 @@ def _without_app(words: list[str]) -> list[str]:
     return kept
 
 
-def _hunt(hunt: Hunt, prober: Prober, *, plain: bool) -> None:
+def _hunt(hunt: Hunt, probers: Probers, jobs: int, *, plain: bool) -> None:
     """Run until it is over; a table that lives on a terminal, a line per run elsewhere."""
     from harness.repro.hunting import run_line
 
     with _live(hunt, plain=plain) as show:
-        while (release := hunt.next()) is not None:
-            show(release, "")
-            outcome = prober.run(release)
-            counts = hunt.take(release, outcome)
-            show("", run_line(hunt, release, outcome, counts=counts))
+        while releases := hunt.batch(jobs):
+            show(releases, "")
+            for release, outcome in zip(releases, probers.run(releases), strict=True):
+                counts = hunt.take(release, outcome)
+                show([], run_line(hunt, release, outcome, counts=counts))
 
 
 @contextmanager
 def _live(hunt: Hunt, *, plain: bool) -> Iterator[Any]:
-    """Gives a function (release that runs now, line that stays)."""
+    """Gives a function (releases that run now, line that stays)."""
     from harness.events import SECRETS
     from harness.repro.hunting import table
 
     stream = sys.stderr if plain else sys.stdout
     if not stream.isatty():
 
-        def say(_release: str, line: str) -> None:
+        def say(_releases: list[str], line: str) -> None:
             if line:
                 click.echo(SECRETS.mask(line), err=plain)
 
@@ -197,10 +206,10 @@ def _live(hunt: Hunt, *, plain: bool) -> Iterator[Any]:
     console = Console(file=stream, highlight=False)
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
-        def draw(release: str, line: str) -> None:
+        def draw(releases: list[str], line: str) -> None:
             if line:
                 console.print(Text(SECRETS.mask(line)))
-            live.update(Text("\n".join(table(hunt, now=release))), refresh=True)
+            live.update(Text("\n".join(table(hunt, now=releases))), refresh=True)
 
         yield draw
 

@@ -107,16 +107,26 @@ class Bisection:
         """The release whose next run is expected to tell most about which one it was (in bits)."""
         return self.releases[int(np.argmax(self.gains()))]
 
-    def gains(self) -> list[float]:
-        """Per release, the bits that one more run of it is expected to yield."""
+    def gains(self, pending: Sequence[str] = ()) -> list[float]:
+        """Per release, the bits that one more run of it is expected to yield.
+
+        Args:
+            pending: Releases of runs whose outcomes are not known yet: what those will tell is not told once more. All their
+                outcomes are gone through (2 to the power of their number), so up to about 16.
+        """
         weights, since, before = self._posterior()
         count = len(self.releases)
         # P(fails | the fault came with k), for a run of release i: since[k] where i ≥ k, else before[k].
         i = np.arange(count)[:, None]
         k = np.arange(1, count)[None, :]
         fails = np.where(i >= k, since[None, :], before[None, :])
-        mean = (fails * weights).sum(axis=1)
-        gains: list[float] = (_entropy(mean) - (_entropy(fails) * weights).sum(axis=1)).tolist()
+        outcomes = weights[None, :]  # a row per way the pending runs may come out: its probability with each k
+        for release in pending:
+            chance = fails[list(self.releases).index(release)]
+            outcomes = np.concatenate([outcomes * chance, outcomes * (1 - chance)])
+        likely = outcomes.sum(axis=1)
+        mean = (outcomes @ fails.T) / np.maximum(likely, np.finfo(float).tiny)[:, None]
+        gains: list[float] = (likely @ _entropy(mean) - (_entropy(fails) * weights).sum(axis=1)).tolist()
         return gains
 
     def _posterior(self) -> tuple[_Array, _Array, _Array]:

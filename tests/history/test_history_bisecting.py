@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +70,36 @@ def test_the_gain_is_the_entropy_that_goes() -> None:
                 break
 
 
-def entropy(posterior: dict[str, float]) -> float:
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=6), st.lists(st.sampled_from(RELEASES), max_size=3)
+)
+def test_the_gain_beside_runs_under_way(runs: Runs, pending: list[str]) -> None:
+    """Against all that the runs may come to, gone through one by one; each run tells less the more is asked already."""
+    bisection = Bisection(RELEASES)
+    for place, failed in runs:
+        bisection.update(RELEASES[place], failed)
+    weights, since, before = bisection._posterior()
+
+    def entropy_left(asked: list[str]) -> float:
+        """The mean entropy of which one it was once these runs are known."""
+        left = 0.0
+        for outcome in itertools.product([True, False], repeat=len(asked)):
+            joint = weights.copy()
+            for release, failed in zip(asked, outcome, strict=True):
+                place = RELEASES.index(release)
+                fails = np.where(place >= np.arange(1, 5), since, before)
+                joint = joint * (fails if failed else 1 - fails)
+            if joint.sum() > 0:
+                left += joint.sum() * entropy(dict(enumerate(joint / joint.sum())))
+        return left
+
+    for place, gain in enumerate(bisection.gains(pending)):
+        assert gain == pytest.approx(entropy_left(pending) - entropy_left([*pending, RELEASES[place]]), abs=1e-6)
+        assert gain <= bisection.gains()[place] + 1e-9
+
+
+def entropy(posterior: Mapping[Any, float]) -> float:
     return -sum(p * math.log2(p) for p in posterior.values() if p > 0)
 
 

@@ -127,7 +127,7 @@ def probed(monkeypatch: pytest.MonkeyPatch, *outcomes: Outcome | None, cause: st
     """One run of as many scenarios; None: the worker died in it."""
     prober = Prober(lambda _: [], Path(), cause=cause)
 
-    def start(_release: str) -> None:
+    def begin() -> None:
         prober._scenarios = ["x"] * len(outcomes)
         prober._process = object()  # type: ignore[assignment]
 
@@ -139,7 +139,8 @@ def probed(monkeypatch: pytest.MonkeyPatch, *outcomes: Outcome | None, cause: st
             return outcome(1, Verdict.HARNESS_ERROR)
         return found
 
-    monkeypatch.setattr(prober, "_start", start)
+    monkeypatch.setattr(prober, "start", lambda _release: None)
+    monkeypatch.setattr(prober, "begin", begin)
     monkeypatch.setattr(prober, "_one", one)
     return prober.run("1")
 

@@ -64,8 +64,10 @@ def test_a_bad_end_that_never_fails_is_told() -> None:
 
     assert order == ["1.4"] * hunt.bad_runs
     assert hunt.answer is None
-    assert "1.4 never failed in 14 runs" in hunt.stopped
-    assert "--prior-rate" in hunt.stopped
+    assert hunt.moot
+    assert "1.4 (the bad end) was never seen to fail in 14 runs" in hunt.stopped
+    assert "4.4 % of all cases" in hunt.stopped
+    assert "--prior-rate 0.05" in hunt.stopped
 
 
 def test_a_bad_end_that_was_counted_is_believed() -> None:
@@ -134,7 +136,7 @@ def test_it_ends_at_its_limit() -> None:
     order = hunted(hunt, "1.2", rate=0.0)
 
     assert len(order) == 6
-    assert "6 runs were not enough" in hunt.stopped
+    assert "6 runs (--most)" in hunt.stopped
 
 
 @pytest.mark.parametrize(
@@ -174,13 +176,163 @@ def test_what_is_told(tmp_path: Path) -> None:
     assert told[0].startswith("first bad release: 1.2 (9")
     assert "causes: a-cause" in "\n".join(told)
     assert told[-1].startswith("SIMULATED")
-    rows = table(hunt, now="1.3")
+    rows = table(hunt, now=["1.3"])
     assert len(rows) == 6
     assert rows[3].count("█") > 20
     assert rows[4].startswith("> 1.3")
     data = hunt.as_dict()
     assert (data["first_bad"], data["runs"]) == ("1.2", hunt.bisection.runs)
     assert sum(row["probability"] for row in data["releases"]) == pytest.approx(1, abs=1e-4)
+
+
+def told(hunt: Hunt) -> str:
+    return "\n".join([*table(hunt), *verdict_lines(hunt, folder=Path("runs"), seconds=10, simulated=False)])
+
+
+def test_neighbours_are_only_looked_at() -> None:
+    hunt = Hunt(NAMES[:2])
+    plan = "\n".join(plan_lines(hunt, "an.toml", ""))
+    assert "there is none between them" in plan
+    assert "likely" not in plan
+    order = hunted(hunt, "1.1")
+
+    assert (order, hunt.answer) == (["1.1", "1.0", "1.0"], "1.1")
+    assert "first bad release: 1.1 (there is none before it but the good one, after 3 runs)" in told(hunt)
+    assert "that 1.0 is good is your word, and 2 clean runs of it, which show no more than a rate below 78 %" in told(
+        hunt
+    )
+    assert "1.1: 1 of 1 run failed, 100 %" in told(hunt)
+    assert "%  ▏" not in told(hunt)
+    assert "likel" not in told(hunt)
+    assert (hunt.as_dict()["best"], hunt.as_dict()["probability"]) == ("1.1", None)
+
+
+def test_neighbours_of_which_none_fails_have_no_likeliest() -> None:
+    hunt = Hunt(NAMES[:2])
+    hunted(hunt, "1.1", rate=0.0)
+
+    assert told(hunt).startswith(
+        "  release  failed\n  1.0      -\n  1.1      0/14\nno first bad release can be named: 1.1 (the bad end)"
+    )
+    assert "likel" not in told(hunt)
+    assert "100" not in told(hunt)
+    assert (hunt.as_dict()["best"], hunt.as_dict()["first_bad"], hunt.as_dict()["moot"]) == (None, None, True)
+
+
+def test_neighbours_without_a_look_at_them_are_refused() -> None:
+    with pytest.raises(UsageError, match="--no-ends"):
+        Hunt(NAMES[:2], ends=False)
+
+
+def test_nothing_is_likely_while_the_bad_end_has_not_failed() -> None:
+    hunt = Hunt(NAMES)
+    hunt.take("1.4", came())
+
+    assert run_line(hunt, "1.4", came(), counts=True) == "run   1  1.4  passed"
+    hunt.stop("interrupted")
+    assert "undecided after 1 run: interrupted\n" in told(hunt)
+    assert all(row["probability"] is None for row in hunt.as_dict()["releases"])
+    hunt = Hunt(NAMES)
+    hunt.take("1.4", FAILED)
+    assert "-> 1." in run_line(hunt, "1.4", FAILED, counts=True)
+
+
+def test_a_good_end_that_fails_as_well_is_no_likelihood() -> None:
+    hunt = Hunt(NAMES)
+    hunted(hunt, "1.0")
+
+    assert "no first bad release can be named: 1.0 (the good end) fails as well (a-cause): the fault is older" in told(
+        hunt
+    )
+    assert "the likeliest" not in told(hunt)
+
+
+def test_a_bad_end_that_cannot_be_run_ends_it() -> None:
+    hunt = Hunt(NAMES)
+    hunt.take("1.4", came(Verdict.SKIPPED, error="not on this macOS"))
+
+    assert hunt.next() is None
+    assert "no first bad release can be named: 1.4 (the bad end) cannot be run: not on this macOS" in told(hunt)
+
+
+@pytest.mark.parametrize(
+    ("most", "fails", "names", "words"),
+    [
+        (1, False, NAMES, "undecided after 1 run: 1.4 (the bad end) was not seen to fail within 1 run (--most); that may take 14 runs"),
+        (1, True, NAMES[:2], "undecided after 1 run: 1.0 (the good end) could not be looked at within 1 run (--most)"),
+        (3, True, NAMES, "undecided after 3 runs: 3 runs (--most) did not make it 95 % sure; the likeliest is 1.1 ("),
+    ],
+)  # fmt: skip
+def test_a_budget_that_is_spent(most: int, fails: bool, names: list[str], words: str) -> None:
+    hunt = Hunt(["1.0", "1.4"] if len(names) == 2 else names, most=most)
+    hunted(hunt, hunt.bad, rate=float(fails))
+
+    assert words.replace("1.1 (", "") in told(hunt)
+    assert hunt.answer is None
+    assert not hunt.moot
+
+
+def test_a_budget_without_a_failure_says_so() -> None:
+    hunt = Hunt(NAMES, most=9, ends=False)
+    hunted(hunt, "1.4", rate=0.0)
+
+    assert "9 runs (--most) saw no failure at all: is 1.4 bad" in told(hunt)
+
+
+def test_a_budget_that_cannot_do_is_told_beforehand() -> None:
+    assert "3 runs (--most) may be too few" in "\n".join(plan_lines(Hunt(NAMES, most=3), "x", ""))
+    counted = "\n".join(plan_lines(Hunt(NAMES, most=1, prior=Prior(7, 35, counted=True)), "x", "", jobs=2))
+    assert "at most 1 run, 2 at a time" in counted
+    assert "the ends first" not in counted
+
+
+def test_an_answer_that_is_there_is_not_interrupted() -> None:
+    hunt = Hunt(NAMES)
+    hunted(hunt, "1.2")
+    hunt.stop("interrupted")
+
+    assert (hunt.answer, hunt.stopped) == ("1.2", "")
+
+
+def test_an_answer_without_a_failure_says_whose_word_it_rests_on() -> None:
+    hunt = Hunt(NAMES, ends=False, prior=Prior(20, 35, counted=True))
+    hunted(hunt, "1.4", rate=0.0)
+
+    assert hunt.answer == "1.4"
+    assert "no run failed: that 1.4 is bad is your word" in told(hunt)
+
+
+@pytest.mark.parametrize("jobs", [2, 3, 7])
+def test_several_at_once_are_what_one_after_the_other_would_ask(jobs: int) -> None:
+    found, rounds = [], []
+    for seed in range(10):
+        dice = random.Random(seed)
+        hunt, number = Hunt(NAMES, prior=Prior(6, 30)), 0
+        while batch := hunt.batch(jobs):
+            number += 1
+            assert len(batch) <= jobs
+            for release in batch:
+                hunt.take(release, FAILED if release >= "1.2" and dice.random() < 0.3 else came())
+        found.append(hunt.answer)
+        rounds.append((number, hunt.bisection.runs))
+    assert found.count("1.2") >= 9
+    assert sum(runs for _, runs in rounds) >= 0.7 * jobs * sum(number for number, _ in rounds), "few places stay empty"
+
+
+def test_a_batch_knows_its_limits() -> None:
+    assert Hunt(NAMES).batch(3) == ["1.4"] * 3
+    assert len(Hunt(NAMES).batch(50)) == 14
+    assert Hunt(NAMES, most=2).batch(5) == ["1.4"] * 2
+    hunt = Hunt(NAMES[:2])
+    hunt.take("1.1", FAILED)
+    assert hunt.batch(9) == ["1.0", "1.0"], "then it is answered"
+    hunt = Hunt(NAMES)
+    hunt.take("1.4", FAILED)
+    batch = hunt.batch(6)
+    assert batch[:2] == ["1.0", "1.0"]
+    assert len(set(batch[2:])) > 1, "not all where one alone would tell most"
+    hunt.take("1.0", FAILED)
+    assert hunt.batch(3) == []
 
 
 @given(st.floats(0, 1))

@@ -16,7 +16,7 @@ from harness.errors import UsageError, Verdict
 from harness.repro import probing
 from harness.repro.cases import find_cases
 from harness.repro.outcomes import Outcome
-from harness.repro.probing import Prober
+from harness.repro.probing import Prober, Probers
 
 APP = """
 name = "An App"
@@ -77,15 +77,64 @@ def test_what_pytest_refuses_is_told_in_its_words(here: Path) -> None:
         prober.run("9")
 
 
+TOGETHER = """
+import os, pathlib, time
+
+def test_one(case, sysext_run):
+    here = pathlib.Path(os.environ["MEETING"])
+    (here / f"{os.getpid()}-{sysext_run.release}").touch()
+    until = time.monotonic() + 100
+    while len(list(here.iterdir())) < 2:
+        assert time.monotonic() < until, "nobody else came"
+        time.sleep(0.02)
+    assert sysext_run.release != "1.2", "it broke"
+"""
+
+
+def test_runs_at_once_meet(here: Path) -> None:
+    """Each waits for the other, and ends only because it is there; what comes back is in the order asked for."""
+    (here / "scenarios" / "test_x.py").write_text(TOGETHER)
+    (here / "meeting").mkdir()
+    told: list[list[str]] = []
+    environment = {**os.environ, "MEETING": str(here / "meeting")}
+    options = ["scenarios", "-q", "-p", "no:cacheprovider", "--sysext-quiet"]
+    with Probers(
+        2,
+        lambda at: [*options, f"--sysext-release={at}"],
+        here / "run",
+        environment=environment,
+        ready=lambda ids, _: told.append(ids),
+    ) as probers:
+        outcomes = probers.run(["1.2", "1.1"])
+        again = probers.run(["1.1"])
+
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.PRODUCT_FAILURE, Verdict.PASSED]
+    assert [outcome.cycle for outcome in (*outcomes, *again)] == [1, 2, 3], "no two are called the same"
+    assert len(told) == 1
+    assert len(list((here / "meeting").iterdir())) == 2, (
+        "the third was run by the worker that was there for its release"
+    )
+
+
+def test_one_of_several_that_is_refused_ends_them_all(here: Path) -> None:
+    options = ["scenarios", "-q", "-p", "no:cacheprovider", "--sysext-quiet"]
+    probers = Probers(2, lambda at: [*options, f"--sysext-release={at}"], here / "run")
+    with probers, pytest.raises(UsageError, match="9"):
+        probers.run(["1.1", "9"])
+    assert [prober.release for prober in probers._probers] == ["", ""]
+
+
 class Drawn:
-    """In the place of a prober: a fault from 1.2 on, and no Mac."""
+    """In the place of the probers: a fault from 1.2 on, and no Mac."""
 
     asked: list[str]
     arguments: list[str]
     stop_after = 10**6
+    jobs = 0
+    most = 0
 
-    def __init__(self, arguments: Any, _folder: Path, **_: Any) -> None:
-        Drawn.asked, Drawn.arguments = [], arguments("1.1")
+    def __init__(self, jobs: int, arguments: Any, _folder: Path, **_: Any) -> None:
+        Drawn.asked, Drawn.arguments, Drawn.jobs, Drawn.most = [], arguments("1.1"), jobs, 0
 
     def __enter__(self) -> Drawn:
         return self
@@ -93,7 +142,11 @@ class Drawn:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def run(self, release: str) -> Outcome:
+    def run(self, releases: list[str]) -> list[Outcome]:
+        Drawn.most = max(self.most, len(releases))
+        return [self.one(release) for release in releases]
+
+    def one(self, release: str) -> Outcome:
         if len(self.asked) >= self.stop_after:
             raise KeyboardInterrupt
         self.asked.append(release)
@@ -104,7 +157,7 @@ class Drawn:
 
 @pytest.fixture
 def drawn(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Drawn]]:
-    monkeypatch.setattr(probing, "Prober", Drawn)
+    monkeypatch.setattr(probing, "Probers", Drawn)
     yield Drawn
     Drawn.stop_after = 10**6
 
@@ -144,6 +197,32 @@ def test_ctrl_c_gives_the_answer_so_far(here: Path, drawn: type[Drawn]) -> None:
     assert "undecided after 4 runs: interrupted; the likeliest is" in done.output
 
 
+def test_ctrl_c_before_anything_failed_names_no_release(here: Path, drawn: type[Drawn]) -> None:
+    drawn.stop_after = 0
+    done = invoke("--json", "answer.json")
+
+    assert done.exit_code == 3
+    assert "undecided: interrupted\n" in done.output
+    assert json.loads((here / "answer.json").read_text())["best"] is None
+
+
+def test_several_at_once(here: Path, drawn: type[Drawn]) -> None:
+    done = invoke("-n", "3")
+
+    assert done.exit_code == 0, done.output
+    assert "first bad release: 1.2 (" in done.output
+    assert "3 at a time" in done.output
+    assert (drawn.jobs, drawn.most) == (3, 3)
+
+
+def test_no_more_at_once_than_there_are_places(here: Path, drawn: type[Drawn]) -> None:
+    file = here / "sysext.toml"
+    file.write_text(file.read_text().replace('tart"}', 'tart", slots = 2}'))
+    done = invoke("-n", "3")
+
+    assert drawn.jobs == 2, done.output
+
+
 def test_another_list_of_releases_is_an_app_file_of_its_own(here: Path, drawn: type[Drawn]) -> None:
     done = invoke("--release-list", "1.0,1.2,1.3", "--sysext-app", "an.toml")
 
@@ -165,6 +244,7 @@ def test_another_list_of_releases_is_an_app_file_of_its_own(here: Path, drawn: t
         ["another-word"],
         ["--sysext-nonsense"],
         ["--release-list", "1.9"],
+        ["--release-list", "1.0,1.3", "--no-ends"],
     ],
 )
 def test_unusable_input_runs_nothing(here: Path, drawn: type[Drawn], arguments: list[str]) -> None:
