@@ -1,4 +1,6 @@
-"""Apps that a fault needs and the published one is not: its bundle with another kind of provider, and an app file for it."""
+"""Apps that a fault needs and the published one is not: its bundle with another kind of provider, and an app file for it. Tests
+make theirs here, too.
+"""
 
 from __future__ import annotations
 

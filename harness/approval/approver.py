@@ -27,10 +27,12 @@ from harness.screen import Catalog, Frame, Reader, Screen, Sighting, changed_reg
 from harness.screen.frames import same
 from harness.screen.needles import Needles
 from harness.screen.recognise import is_app
+from harness.screen.text import squash
 from harness.waiting import Deadline
 
 _FRESH = 10.0
 """Seconds within which a living screen answers; one that does not is the environment's failure, not a missing prompt."""
+_LOOK_AGAIN = 5.0
 PASSWORD_FOLLOWS = 1.5
 """Seconds after Allow in a configuration consent within which a password window comes, where macOS wants one."""
 
@@ -230,6 +232,36 @@ class Approver:
         before = self._answer((window_class,), "approve" if choice == "allow" else "deny", deadline, seen)
         if choice == "allow":
             self._password_after(before, deadline, done)
+
+    def give_password(self, deadline: Deadline, done: Callable[[], bool]) -> bool:
+        """Until `done` says so, or the deadline: give the administrator's password where macOS wants it for what our app is about
+        to do (to have its extension removed, say). Returns whether it was asked for.
+
+        Raises:
+            HarnessError: It was not taken; or the window that asks for it does not name our app, and gets none.
+        """
+        walk = Walk("password", idle_since=time.monotonic())
+        asked = False
+        with events.step("password for the app") as step:
+            while not done() and not deadline.expired:
+                # What is there already when a wait begins is seen only at its end.
+                seen = self.look((PASSWORD,)) or self.wait_for_prompt(
+                    deadline.sub(_LOOK_AGAIN), (PASSWORD,), done, thorough=False
+                )
+                if seen is None:
+                    continue
+                words = squash("".join(line.text for line in seen.lines))
+                if not any(squash(name) in words for name in self.names):
+                    raise HarnessError(f"a password window for {self.app_name}", seen=seen.text, hint="see the frames")
+                asked = True
+                if not self.walker.answer_password(walk, seen, deadline) or walk.hopeless:
+                    raise HarnessError(
+                        "the password to be taken", seen=walk.hopeless or walk.why, hint="see the frames"
+                    )
+            if asked:
+                self.observer.proved()
+            step.note(asked=asked)
+        return asked
 
     # --- the walk
 

@@ -270,8 +270,10 @@ class Walker:
         use = seen.button("use-password")
         if use is not None:
             return self._press(walk, seen, use, deadline)
-        confirm = seen.button("approve")
-        if seen.advice is None or confirm is None or seen.field is None:
+        confirm = seen.button("approve") if seen.advice is not None else None
+        if confirm is None and seen.button("cancel") is not None:
+            confirm = seen.button("ok")  # SecurityAgent's; elsewhere OK only closes, so it is never advised
+        if confirm is None or seen.field is None:
             walk.why = f"{PASSWORD}: {seen.why}"
             return False
         if walk.tries[_TYPED] >= TRIES:

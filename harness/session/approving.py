@@ -231,6 +231,19 @@ class ApprovalSteps:
         self.mac.expect_state(None)
         self.mac.expect_stopped()
 
+    def allow_removal(self, leaving: Activation) -> None:
+        """An app was started that asks for its extension's removal: give the administrator's password where macOS wants one, until
+        the app has ended, or the extension is off or gone.
+
+        Raises:
+            HarnessError: The password was not taken.
+        """
+
+        def over() -> bool:
+            return leaving.launch.exit_code is not None or self.mac.state() in (None, DISABLED)
+
+        self.approver.give_password(self.deadline(), over)
+
     def switch_on(self) -> None:
         """Switch the extension on again in Settings, after `switch_off`, and see it enabled. Nobody is asked for more than
         the password.

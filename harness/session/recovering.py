@@ -166,7 +166,15 @@ class Ladder:
         launch = self.mac.app.launch
         self.mac.stop_activations()
         leaving = self.mac.activate(launch=LaunchSpec(how="exec", arguments=arguments, environment=launch.environment))
+        self.approval.allow_removal(leaving)
         leaving.launch.process.wait_for_exit(self._rung().remaining)
+        if leaving.launch.exit_code not in (0, None):
+            last = leaving.launch.output.strip().splitlines()
+            raise ProductFailure(
+                f"{self.mac.app.name} to deactivate its extension on {self.mac.name}",
+                seen=f"it ended with exit code {leaving.launch.exit_code}; last line: {last[-1][:300] if last else 'none'}",
+                hint="the case file's log holds sysextd's reason",
+            )
         self.mac.expect_state(None, DISABLED)
         self._activate()
 

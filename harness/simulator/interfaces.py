@@ -106,13 +106,15 @@ class AlertKind(enum.StrEnum):
     VPN = "ne-vpn-consent"
     FILTER = "ne-filter-consent"
     NOTICE = "notice"  # an app's own modal alert: title, text, one button "OK"
+    ADMINISTRATOR = "administrator"  # asks for a password, for what the app is about to do: a window of SecurityAgent
 
 
 @dataclass(frozen=True)
 class Alert:
     """An alert to show. `on_button` is called (in the loop) with the exact text of the button that was pressed.
 
-    For EXTENSION, "Open System Settings" also opens Settings at the right page: the desktop does that itself.
+    For EXTENSION, "Open System Settings" also opens Settings at the right page: the desktop does that itself. For ADMINISTRATOR,
+    `text` is what the app is trying to modify, and the button is "OK" once the password was right, else "Cancel".
     """
 
     kind: AlertKind

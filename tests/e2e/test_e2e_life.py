@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import plistlib
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.bundles.releases import fetch_release
-from harness.config import load_app, load_settings
+from benchmarks.triage_apps import BEHAVIOURS, dns_proxy
 from harness.errors import SysextError, Verdict
 
-from .conftest import APP, House, Order, Ran  # type: ignore[import-not-found]
+from .conftest import House, Order, Ran  # type: ignore[import-not-found]
 
 SOAK = "test_dns_proxy_soak"
-# The real app's bundle, which says here that its provider is a DNS proxy, and behaves so.
-BEHAVIOUR = """
-bundle = "org.mitmproxy.macos-redirector"
-[launch]
-argument_prefix = "/tmp/"
-refusal = "no"
-[activation]
-conflict = "replace"
-[configuration]
-kind = "dns-proxy"
-name = "mitmproxy"
-start = true
-[end]
-stays = false
-"""
 QUICK = {
     "SYSEXT_TIMEOUTS__PROMPT": "20",
     "SYSEXT_EVIDENCE__SYSDIAGNOSE": "false",
@@ -44,47 +26,13 @@ QUICK = {
 }
 
 
-APP_FILE = """
-name = "Mitmproxy Redirector"
-bundle_id = "org.mitmproxy.macos-redirector"
-team = "S8XHQB96PW"
-consents = ["approval", "proxy-configuration"]
-configuration = "mitmproxy"
-[extension]
-id = "org.mitmproxy.macos-redirector.network-extension"
-kind = "dns-proxy"
-[[releases]]
-version = "1"
-source = "Mitmproxy Redirector.app"
-[launch]
-how = "exec"
-arguments = ["/tmp/mitmproxy-{pid}"]
-exits = true
-"""
-
-
 @pytest.fixture
 def dns_app(tmp_path: Path) -> Path:
-    """An app with a DNS proxy, its app file, and the folder of its behaviour beside it."""
-    app = load_app(APP)
+    """An app with a DNS proxy; the folder of its behaviour is beside its app file."""
     try:
-        real = fetch_release(app.release(), app, load_settings(environ={}).cache_dir)
+        return dns_proxy(tmp_path)
     except SysextError as error:
         pytest.skip(f"the release cannot be fetched: {error}")
-    copy = tmp_path / real.path.name
-    shutil.copytree(real.path, copy, symlinks=True)
-    (info,) = copy.glob("Contents/Library/SystemExtensions/*/Contents/Info.plist")
-    data = plistlib.loads(info.read_bytes())
-    provider = data["NetworkExtension"]["NEProviderClasses"]
-    data["NetworkExtension"]["NEProviderClasses"] = {
-        "com.apple.networkextension.dns-proxy": next(iter(provider.values()))
-    }
-    info.write_bytes(plistlib.dumps(data))
-    file = tmp_path / "dns.toml"
-    file.write_text(APP_FILE, encoding="utf-8")
-    (tmp_path / "behaviours").mkdir()
-    (tmp_path / "behaviours" / "dns.toml").write_text(BEHAVIOUR, encoding="utf-8")
-    return file
 
 
 STUCK = "mdmclient-not-running-with-dns-proxy"
@@ -92,7 +40,7 @@ STUCK = "mdmclient-not-running-with-dns-proxy"
 
 def test_a_dns_proxy_and_the_management(tmp_path: Path, dns_app: Path) -> None:
     """Healthy, and with the management stuck: two runs at the same time, for most of each is waiting."""
-    environment = {**QUICK, "SYSEXT_SIM_BEHAVIOURS": str(tmp_path / "behaviours")}
+    environment = {**QUICK, "SYSEXT_SIM_BEHAVIOURS": str(tmp_path / BEHAVIOURS)}
     houses = {fault: House(tmp_path / f"house{len(fault)}") for fault in ("", STUCK)}
     begun = {
         fault: house.begin(

@@ -22,6 +22,7 @@ class Stage:
     def __init__(self, heals: str | None, *, macos: str = "15", deactivate: tuple[str, ...] = (), own: bool = False):
         self.heals = heals
         self.done: list[str] = []
+        self.leaves_with = 0
         self.now: str | None = ENABLED
         self.healthy = False
         self.name = "mac"
@@ -35,7 +36,11 @@ class Stage:
         self.settings = SimpleNamespace(upgrades=UpgradeSettings(rung_seconds=1))
         launch = SimpleNamespace(environment={}, exits=True)
         self.app = SimpleNamespace(
-            extension=SimpleNamespace(id="ext"), configuration=None, deactivate=list(deactivate), launch=launch
+            name="An App",
+            extension=SimpleNamespace(id="ext"),
+            configuration=None,
+            deactivate=list(deactivate),
+            launch=launch,
         )
         self.guest = None
         self.oracle: Any = None
@@ -58,8 +63,12 @@ class Stage:
         return SimpleNamespace(
             wait_until_requested=lambda _: self.now,
             wait_until_done=lambda _: None,
-            launch=SimpleNamespace(process=process),
+            launch=SimpleNamespace(process=process, exit_code=self.leaves_with, output="a line\nno authorization"),
         )
+
+    def allow_removal(self, leaving: Any) -> None:
+        assert leaving.launch.exit_code is not None
+        self._did("password")
 
     def reboot(self) -> None:
         self._did("reboot")
@@ -122,8 +131,18 @@ def test_it_stops_at_the_rung_that_heals(climb: Any) -> None:
         "reboot": HEALED,
     }
     assert healer(rungs) == "reboot"
-    assert stage.done == ["quit", "activate", "off", "on", "activate", "quit", "deactivate", "activate", "quit", "remove", "activate", "reboot", "activate"]  # fmt: skip
+    assert stage.done == ["quit", "activate", "off", "on", "activate", "quit", "deactivate", "password", "activate", "quit", "remove", "activate", "reboot", "activate"]  # fmt: skip
     assert "endpoints" in rungs[0].why
+
+
+def test_a_removal_that_is_refused_is_told(climb: Any) -> None:
+    stage = Stage("reboot", deactivate=("--leave",))
+    stage.leaves_with = 1
+    rungs = {rung.name: rung for rung in climb(stage)}
+    assert rungs["deactivate-activate"].outcome == BROKEN
+    assert "An App to deactivate its extension" in rungs["deactivate-activate"].why
+    assert "exit code 1; last line: no authorization" in rungs["deactivate-activate"].why
+    assert "password" in stage.done
 
 
 def test_the_mildest_rung_is_enough_where_it_is(climb: Any) -> None:

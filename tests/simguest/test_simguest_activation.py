@@ -300,8 +300,11 @@ def test_deactivation_leaves_until_the_next_boot(new_mac, run_async):
         async with new_mac() as mac:
             nothing = await (await mac.launch("--deactivate"))
             assert (nothing.code, "Code=4" in nothing.err) == (1, True)
+            assert not any(alert.kind is AlertKind.ADMINISTRATOR for alert in mac.display.shown), (
+                "nothing to be allowed"
+            )
             await mac.enabled()
-            assert (await (await mac.launch("--deactivate"))).code == 0
+            assert (await leave(mac)).code == 0
             assert mac.states() == [("1.0/1", "terminated_waiting_to_uninstall_on_reboot")]
             assert LABEL not in mac.guest.launchd.jobs
             assert mac.guest.extensions() == []
@@ -310,6 +313,30 @@ def test_deactivation_leaves_until_the_next_boot(new_mac, run_async):
             app.cancel()
 
     run_async(body)
+
+
+def test_a_deactivation_that_no_administrator_allows_is_refused(new_mac, run_async):
+    async def body():
+        async with new_mac() as mac:
+            await mac.enabled()
+            refused = await leave(mac, "Cancel")
+            assert (refused.code, "Code=13" in refused.err) == (1, True)
+            assert mac.states() == [("1.0/1", "activated_enabled")]
+            assert any("request contains no authorizationref" in line for line in mac.messages())
+            app = await mac.launch("--deactivate")
+            await mac.until(lambda: mac.display.alerts, "the question")
+            app.cancel()
+            await mac.until(lambda: not mac.display.alerts, "the question goes with its app")
+
+    run_async(body)
+
+
+async def leave(mac, answer="OK"):
+    """The app asks for its extension's deactivation, and the administrator answers."""
+    app = await mac.launch("--deactivate")
+    await mac.until(lambda: any(alert.kind is AlertKind.ADMINISTRATOR for alert in mac.display.alerts.values()))
+    mac.display.press(answer, AlertKind.ADMINISTRATOR)
+    return await app
 
 
 def test_removed_in_settings_it_asks_anew_and_the_configuration_stays(new_mac, run_async):

@@ -145,7 +145,10 @@ def test_connections_are_invalidated_also_after_a_restart(new_mac, run_async, ri
         assert mac.states()[-1] == ("2.0/1", "activated_enabled")
         await mac.reboot()
         assert (await (await mac.launch())).code == 1
-        assert (await (await mac.launch("--deactivate"))).code == 0
+        leaving = await mac.launch("--deactivate")
+        await mac.until(lambda: any(alert.kind is AlertKind.ADMINISTRATOR for alert in mac.display.alerts.values()))
+        mac.display.press("OK", AlertKind.ADMINISTRATOR)
+        assert (await leaving).code == 0
         assert "4099" not in (await mac.enabled()).err  # a new approval mends it
 
     upgraded(new_mac, run_async, rig, disk_root, "xpc-invalidated-after-upgrade", check)

@@ -85,6 +85,7 @@ class Desktop:
         """What a variation does once and has done."""
         self._key: Window | None = None
         self._ids = itertools.count(1)
+        self._asked = 0
         self._pressed: Control | None = None
         self._buttons = 0
         self._grip: tuple[AlertWindow, float, float] | None = None
@@ -138,6 +139,11 @@ class Desktop:
 
     def show(self, alert: Alert) -> int:
         """Put an alert in front; returns its id."""
+        if alert.kind is AlertKind.ADMINISTRATOR:
+            self._authenticate((0.0, 0.0, *self.points), alert.app_name, lambda may: alert.on_button("OK" if may else "Cancel"), alert.text)  # fmt: skip
+            self._asked = next(self._ids)
+            self._paint()
+            return self._asked
         number = self._put(alert)
         if alert.kind is AlertKind.EXTENSION:
             self._company(number)
@@ -148,7 +154,9 @@ class Desktop:
 
     def dismiss(self, alert_id: int) -> None:
         """Take an alert away."""
-        if self._alerts.pop(alert_id, None) is not None:
+        asked = alert_id == self._asked and self._sheet is not None
+        self._sheet = None if asked else self._sheet
+        if self._alerts.pop(alert_id, None) is not None or asked:
             self._key = self._front()
             self._paint()
 
@@ -479,7 +487,7 @@ class Desktop:
 
         self._authenticate(settings.box, pane, done)
 
-    def _authenticate(self, parent: Box, pane: str, then: Callable[[bool], None]) -> None:
+    def _authenticate(self, parent: Box, pane: str, then: Callable[[bool], None], what: str = "") -> None:
         model = self.model
         if model is None:
             return
@@ -492,17 +500,12 @@ class Desktop:
             then(allowed)
 
         user, administrator = people.at_console(model)
-        usual = "user-sheet" if self.macos.generation >= 26 or self.macos.generation <= 12 else "sheet"
+        usual = "user-sheet" if what or not 12 < self.macos.generation < 26 else "sheet"
+        form = (self.variations.get("password") or usual) if administrator else "user-empty"
         sheet = PasswordSheet.over(
-            parent,
-            screen=self.points,
-            pane=pane,
-            user=user if administrator else "",
-            form=(self.variations.get("password") or usual) if administrator else "user-empty",
-            unlock=self.macos.generation <= 12,
-            check=partial(people.may, model),
-            done=done,
-        )
+            parent, screen=self.points, pane=pane, user=user if administrator else "", form=form, done=done, what=what,
+            unlock=self.macos.generation <= 12 and not what, check=partial(people.may, model),
+        )  # fmt: skip
         self._sheet = self._key = sheet
         self.journal.write("password-asked", pane=pane)
         self._somebody("escape", lambda: done(False) if self._sheet is sheet else None)  # noqa: FBT003 - the answer

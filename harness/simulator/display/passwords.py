@@ -26,6 +26,7 @@ class PasswordSheet(Window):
     """Asks for a password. A wrong one clears the field and the window stays; a third one closes it."""
 
     pane: str = "Privacy & Security"
+    what: str = "your system settings"
     user: str = "admin"
     form: str = "sheet"
     unlock: bool = False
@@ -45,17 +46,22 @@ class PasswordSheet(Window):
         unlock: bool,
         check: Callable[[str, str], bool],
         done: Callable[[bool], None],
+        what: str = "",
     ) -> PasswordSheet:
-        """In the upper middle of its window; SecurityAgent's stands by itself, lower and to the left."""
+        """In the upper middle of its window; SecurityAgent's stands by itself, lower and to the left, as does one that an app asks
+        for (it says what is to be modified).
+        """
         height = _height(form)
-        if form == "security-agent":
+        agent = form == "security-agent" or bool(what)
+        if agent:
             x, y = 90.0, min(screen[1] * 0.42, screen[1] - height - 90.0)
         else:
             x, y = (parent[0] + parent[2]) / 2 - _WIDTH / 2, parent[1] + 70
         sheet = cls(
-            "security-agent" if form == "security-agent" else "password-sheet",
+            "security-agent" if agent else "password-sheet",
             (x, y, x + _WIDTH, y + height),
             pane=pane,
+            what=what or cls.what,
             user=user,
             form=form,
             unlock=unlock,
@@ -96,14 +102,14 @@ class PasswordSheet(Window):
             self.button(canvas, theme, (x0 + 16, y1 - 40, x1 - 16, y1 - 12), "Cancel", refuse, cancel=True)
             return
         bottom = y1 - 40
-        confirm = "Unlock" if self.unlock else "Modify Settings"
+        confirm = "Unlock" if self.unlock else "Modify Settings" if self.what == PasswordSheet.what else "OK"
         self.button(canvas, theme, (x0 + 16, bottom, centre - 4, bottom + 26), "Cancel", refuse, cancel=True)
         self.button(canvas, theme, (centre + 4, bottom, x1 - 16, bottom + 26), confirm, self._confirm, default=True)
 
     def _sentence(self) -> str:
         if self.unlock:
             return f"System Preferences is trying to unlock {self.pane} preferences."
-        return f"{self.pane} is trying to modify your system settings."
+        return f"{self.pane} is trying to modify {self.what}."
 
     def _lay_out(self) -> None:
         x0, y0, *_ = self.box

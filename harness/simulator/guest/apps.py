@@ -7,7 +7,8 @@ that come with the simulator.
     log_subsystem = "com.example"        # of its own log lines
     [launch]        argument_prefix, refusal    without such an argument: a modal alert with that text, then exit 1
     [activation]    extension (the only one by default), conflict = "replace" | "cancel",
-                    deactivate_argument: started with this argument, the app asks for deactivation instead
+                    deactivate_argument: started with this argument, the app asks for deactivation instead, for which macOS
+                    asks for an administrator's password, and ends
     [configuration] kind = "transparent-proxy" | "vpn" | "filter" | "dns-proxy", name, start,
                     consent = false: nobody is asked (a managed one)
     [traffic]       counter: guest path of a file in which the extension counts the flows it is handed; message: what it logs of each
@@ -207,7 +208,7 @@ class _Run:
         leave = self._behaviour.activation.get("deactivate_argument")
         try:
             if leave and leave in arguments:
-                return await self._guest.sysextd.deactivate(self._process, wanted)
+                return await self._guest.sysextd.deactivate(self._process, self._app, wanted)
             self.stage = "asking"
             result = 0
             if resumed in ("", "asking"):

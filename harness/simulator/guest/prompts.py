@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from harness.simulator.guest.extension_database import WAITING, Entry
+from harness.simulator.guest.installed import InstalledApp
 from harness.simulator.interfaces import Alert, AlertKind
 
 if TYPE_CHECKING:
@@ -90,3 +92,24 @@ class Prompts:
         shown = self._shown.pop(entry.unique_id, None)
         if shown is not None:
             self._guest.display.dismiss(shown)
+
+
+async def removal_allowed(guest: MacGuest, app: InstalledApp) -> bool:
+    """An app wants its extension gone: whether an administrator gives the password that SecurityAgent asks for.
+
+    That a password is wanted is posted (LuLu issue 582, Karabiner-Elements issue 3690), as is the sentence (of a driver's switch);
+    that it comes before the request reaches sysextd is assumed.
+    """
+    await guest.delay("prompt", guest.settings.prompt_seconds)
+    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def answered(text: str) -> None:
+        if not answer.done():
+            answer.set_result(text)
+
+    shown = guest.display.show(Alert(AlertKind.ADMINISTRATOR, app.name, text="a System Extension", on_button=answered))
+    try:
+        return await answer == "OK"
+    except asyncio.CancelledError:  # the app is gone, and its question with it
+        guest.display.dismiss(shown)
+        raise

@@ -28,7 +28,7 @@ from harness.simulator.guest.extension_database import (
 )
 from harness.simulator.guest.installed import INSTALL_ENTITLEMENT, InstalledApp, InstalledExtension
 from harness.simulator.guest.processes import GuestProcess
-from harness.simulator.guest.prompts import Prompts
+from harness.simulator.guest.prompts import Prompts, removal_allowed
 from harness.simulator.guest.refusals import REFUSALS
 from harness.simulator.guest.replacing import WAITING_TO_UPGRADE, Replacement
 from harness.simulator.guest.requests import AppLeft, Delegate, Request, Silent, SystemExtensionError, address
@@ -182,16 +182,20 @@ class Sysextd:
                       "connection", subsystem="com.apple.xpc", sender=_XPC)  # fmt: skip
             self._log(f"client connection (pid {client.pid}) invalidated", "XPC")
 
-    async def deactivate(self, client: GuestProcess, identifier: str) -> int:
-        """A deactivation request.
+    async def deactivate(self, client: GuestProcess, app: InstalledApp, identifier: str) -> int:
+        """A deactivation request; an administrator has to allow it.
 
         Raises:
-            SystemExtensionError: There is no such extension.
+            SystemExtensionError: There is no such extension, or nobody allows it.
         """
-        self._log(f"client deactivation request for {identifier}", "XPC")
         entries = self.database.live(identifier)
+        allowed = not entries or await removal_allowed(self._guest, app)
+        self._log(f"client deactivation request for {identifier}", "XPC")
         if not entries:
             raise SystemExtensionError(4)
+        if not allowed:
+            self._log("request contains no authorizationref", "XPC", level="Error")
+            raise SystemExtensionError(13, "authorization required")
         for entry in entries:
             await self.uninstall(entry)
         self._log(f"client connection (pid {client.pid}) invalidated", "XPC")
