@@ -255,7 +255,7 @@ class Observer:
             if base is None:
                 continue
             for region in changed_regions(base, frame)[:3]:
-                if region.width * region.height > 0.8 * frame.size[0] * frame.size[1]:
+                if region.area > 0.8 * frame.size[0] * frame.size[1]:
                     whole = True
                     continue
                 padded = region.padded(6, frame.size)

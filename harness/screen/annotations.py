@@ -140,7 +140,7 @@ def _text(value: Any) -> str:
 
 def _covered(box: Box, changed: list[tuple[int, int, int, int]]) -> float:
     """How much of `box` lies under the changed boxes; where they overlap each other, too much."""
-    area = box.width * box.height
+    area = box.area
     total = 0
     for x0, y0, x1, y1 in changed:
         width, height = min(box.x1, x1) - max(box.x0, x0), min(box.y1, y1) - max(box.y0, y0)

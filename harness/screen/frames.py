@@ -39,6 +39,11 @@ class Box(NamedTuple):
         return self.y1 - self.y0
 
     @property
+    def area(self) -> int:
+        """Pixels in it."""
+        return self.width * self.height
+
+    @property
     def centre(self) -> tuple[int, int]:
         """The pixel in the middle."""
         return (self.x0 + self.x1) // 2, (self.y0 + self.y1) // 2
@@ -185,7 +190,7 @@ def changed_regions(before: Frame, now: Frame, *, smallest: tuple[int, int] = (9
         )
         if box.width >= smallest[0] and box.height >= smallest[1]:
             found.append(box)
-    return sorted(found, key=lambda box: -box.width * box.height)
+    return sorted(found, key=lambda box: -box.area)
 
 
 def _difference(before: Pixels, now: Pixels) -> Box | None:

@@ -109,7 +109,7 @@ def why_not(seen: Sighting) -> str:
     if any(button.state for button in seen.buttons):
         return "it has a switch"
     place = _place(seen)
-    if place.width < _SMALLEST[0] or place.height < _SMALLEST[1] or place.width * place.height > _LARGEST:
+    if place.width < _SMALLEST[0] or place.height < _SMALLEST[1] or place.area > _LARGEST:
         return f"{place.width}x{place.height} pixels are no alert's size"
     if seen.frame.crop(place).shape[:2] != (place.height, place.width):
         return "it goes on beyond the screen's edge"

@@ -130,7 +130,7 @@ def _order(seen: Sighting) -> int:
 
 def _unknown(frame: Frame, lines: Sequence[TextLine], region: Box, catalog: Catalog) -> Sighting:
     """`other`, or `other-alert` for a small window with a button that alerts have. Never any advice."""
-    small = region.width * region.height * 3 < frame.size[0] * frame.size[1] or region == frame.box
+    small = region.area * 3 < frame.size[0] * frame.size[1] or region == frame.box
     buttons = []
     if len(lines) <= _ALERT_LINES and small:
         for line in lines:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from harness.screen.errors import ConnectionLost, ScreenError
 from harness.waiting import Deadline
@@ -17,7 +17,9 @@ SILENCE = 15.0
 MESSAGE = 60.0
 """Seconds that one message may take in all, however busily it drips: a raw 2560×1600 frame at 300 kB/s fits."""
 BUFFER = 1 << 18
-"""Bytes read ahead; bigger pieces go straight to where they belong."""
+"""Bytes read ahead."""
+_DIRECT = 1 << 14
+"""Bytes: bigger pieces go straight to where they belong, and only so much of what comes behind them is read ahead."""
 
 
 class Stream:
@@ -82,12 +84,12 @@ class Stream:
                 count = min(have, len(target))
                 target[:count] = memoryview(self._buffer)[self._start : self._start + count]
                 self._start += count
-            elif len(target) >= BUFFER:
-                count = self._receive(target)
+            elif len(target) >= _DIRECT:
+                received = self._receive(target, memoryview(self._buffer)[:_DIRECT])
+                count = min(received, len(target))
+                self._start, self._end = 0, received - count
             else:
-                self._start = 0
-                self._end = 0
-                self._end = self._receive(memoryview(self._buffer))
+                self._fill()
                 continue
             target = target[count:]
 
@@ -96,8 +98,7 @@ class Stream:
         while count > 0:
             have = self._end - self._start
             if not have:
-                self._start = self._end = 0
-                self._end = self._receive(memoryview(self._buffer))
+                self._fill()
                 continue
             self._start += min(have, count)
             count -= min(have, count)
@@ -114,11 +115,16 @@ class Stream:
         self._source.close()
         self.socket.close()
 
-    def _receive(self, target: memoryview) -> int:
+    def _fill(self) -> None:
+        self._start = self._end = 0
+        self._end = self._receive(memoryview(self._buffer))
+
+    def _receive(self, *targets: memoryview) -> int:
+        """Into the first, and what it cannot take into the next; how many bytes."""
         silence = self._deadline.sub(SILENCE)
         while not self._deadline.expired:
             try:
-                return self._received(target)
+                return self._received(targets)
             except BlockingIOError:
                 if self._stopped():
                     raise ConnectionLost("the VNC connection to hold", seen="the screen was closed") from None
@@ -130,9 +136,9 @@ class Stream:
             seen = f"a message that was not whole within {self._deadline.seconds:g} s"
         raise ScreenError("the VNC server to go on", seen=seen)
 
-    def _received(self, target: memoryview) -> int:
+    def _received(self, targets: Sequence[memoryview]) -> int:
         try:
-            received = self._source.recv_into(target)
+            received = self._source.recvmsg_into(targets)[0]
         except BlockingIOError:
             raise
         except OSError as error:

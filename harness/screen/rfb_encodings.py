@@ -133,16 +133,18 @@ class Framebuffer:
         there = self._words[top : top + len(new), box.x0 : box.x1]
         if np.array_equal(new, there):
             return
-        different = bool(((new ^ there) & _OPAQUE).any())
+        columns = np.flatnonzero(np.bitwise_or.reduce(new ^ there, axis=0) & _OPAQUE)
         there[:] = new
-        if different:
-            self._note(Box(box.x0, top, box.x1, top + len(new)))
+        if len(columns):
+            self._note(Box(box.x0 + int(columns[0]), top, box.x0 + int(columns[-1]) + 1, top + len(new)))
 
     def _note(self, box: Box) -> None:
         changed = self._changed
-        if changed and changed[-1].y1 == box.y0 and changed[-1].x0 == box.x0 and changed[-1].x1 == box.x1:
-            changed[-1] = changed[-1]._replace(y1=box.y1)
-            return
+        if changed and changed[-1].y1 == box.y0:
+            both = changed[-1].union(box)
+            if 4 * both.area <= 5 * (changed[-1].area + box.area):
+                changed[-1] = both
+                return
         changed.append(box)
         if len(changed) > MAX_BOXES:
             self._changed = [around(changed)]
@@ -157,7 +159,7 @@ class Framebuffer:
             self._set(self._words[source : source + rows, x : x + box.width].copy(), box, top)
 
     def _inflated(self, stream: Stream, box: Box) -> None:
-        expected = box.width * box.height * 4
+        expected = box.area * 4
         packed = _Packed(stream, self._zlib, expected, "zlib")
         for top, rows in _bands(box) if box.width else ():
             self._put(packed.take(rows * box.width * 4), box, top, rows)
@@ -165,7 +167,7 @@ class Framebuffer:
 
     def _tiles(self, stream: Stream, box: Box) -> None:
         tiles = -(-box.width // _TILE) * -(-box.height // _TILE)
-        packed = _Packed(stream, self._zrle, tiles * 382 + box.width * box.height * 4, "ZRLE")
+        packed = _Packed(stream, self._zrle, tiles * 382 + box.area * 4, "ZRLE")
         for y in range(box.y0, box.y1 if box.width else box.y0, _TILE):
             for x in range(box.x0, box.x1, _TILE):
                 where = Box(x, y, min(x + _TILE, box.x1), min(y + _TILE, box.y1))

@@ -171,7 +171,7 @@ class Front:
             if self._spare is None or self._spare.lent:
                 self._spare = _Memory(np.empty((whole.height, whole.width, 3), np.uint8))
                 boxes = [whole]
-            elif sum(box.width * box.height for box in boxes) > whole.width * whole.height:
+            elif sum(box.area for box in boxes) > whole.area:
                 boxes = [whole]
             for box in boxes:
                 _convert(back, self._spare.pixels, box)

@@ -336,7 +336,7 @@ class _Quickest:
     def answered(self, update: Update, seconds: float) -> Sequence[int] | None:
         """Everything was asked for, and this came so much later: the encodings to change to, or None."""
         width, height = self._connection.size
-        drawn = sum(box.width * box.height for box in update.regions)
+        drawn = sum(box.area for box in update.regions)
         if len(self._rates) == 1 or 2 * drawn < width * height:
             return None
         rate = drawn / max(seconds, 1e-6)
