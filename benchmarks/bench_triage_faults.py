@@ -21,22 +21,19 @@ Floors: 95 % of the faults alone, and of the whole matrix; the share of the pair
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
-import contextlib
 import itertools
 import json
 import os
 import random
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.common import APP, ROOT
+from benchmarks.common import APP, ROOT, scratch_folder
+from benchmarks.leading import run_child, threads
 from benchmarks.triage_apps import BEHAVIOURS, dns_proxy
 from harness.simulator.faults import known_faults
 from harness.triage.catalog import load_catalog
@@ -224,10 +221,7 @@ def run(faults: Sequence[str], folder: Path) -> Run:
     command += ["--timeout", "280", "--sysext-app", str(app), "--sysext-provider", "simulated", "--sysext-macos", "15", "--sysext-quiet"]  # fmt: skip
     for one in expected:
         command += ["--sysext-fault", one.given or one.code]
-    with (folder / name / "output.txt").open("wb") as output, contextlib.suppress(subprocess.TimeoutExpired):
-        subprocess.run(
-            command, env=environ, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, timeout=600, check=False
-        )
+    run_child(command, cwd=ROOT, environment=environ, output=folder / name / "output.txt", timeout=600)
     return found(faults, folder, seconds=time.monotonic() - started)
 
 
@@ -325,9 +319,9 @@ def main() -> int:
     pairs += [(one, other) for one, _, other in (text.partition("+") for text in options.pair or ())]
     others = [pair for pair in possible if pair not in pairs]
     pairs += chooser.sample(others, min(max(0, options.pairs - len(pairs)), len(others)))
-    with tempfile.TemporaryDirectory(prefix="sysext-faults-") as scratch:
-        folder = options.keep or Path(scratch)
-        with concurrent.futures.ThreadPoolExecutor(options.workers) as workers:
+    with scratch_folder() as scratch:
+        folder = options.keep or scratch
+        with threads(options.workers) as workers:
             runs = list(workers.map(lambda faults: run(faults, folder), [*alone, *pairs]))
     singles, doubles = runs[: len(alone)], runs[len(alone) :]
     return judged(singles, doubles, missing=len(left_out) if not options.only and options.alone >= len(FAULTS) else 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.leading import leading, run_child
 
 ROOT = Path(__file__).resolve().parents[1]
 APP = ROOT / "scenarios" / "apps" / "mitmproxy.toml"
@@ -77,9 +78,9 @@ def run_scenario(name: str, macos: str, settings: Mapping[str, str], scratch: Pa
         "900",
     ]
     command += ["--sysext-app", str(APP), "--sysext-provider", "simulated", "--sysext-macos", macos, "--sysext-quiet"]
-    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=1000, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{name} on macOS {macos} failed:\n{done.stdout[-3000:]}\n{done.stderr[-2000:]}")
+    said = artifacts / "output.txt"
+    if run_child(command, cwd=ROOT, environment=environ, output=said, timeout=1000) != 0:
+        raise SystemExit(f"{name} on macOS {macos} failed:\n{said.read_text(errors='replace')[-5000:]}")
     (path,) = artifacts.glob("*/*/result.json")
     result = json.loads(path.read_text())
     journal = [
@@ -90,8 +91,8 @@ def run_scenario(name: str, macos: str, settings: Mapping[str, str], scratch: Pa
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="sysext-bench-") as folder:
+    """A folder that is gone afterwards, as is all that was run meanwhile (see `leading`)."""
+    with tempfile.TemporaryDirectory(prefix="sysext-bench-", ignore_cleanup_errors=True) as folder, leading():
         yield Path(folder)
 
 

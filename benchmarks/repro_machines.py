@@ -10,28 +10,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import APP, ROOT, judge
+from benchmarks.common import APP, ROOT, judge, scratch_folder
+from benchmarks.leading import in_a_process, processes, run_child
 from harness import events
 from harness.apps.health import XpcBroken
 from harness.errors import SysextError, Verdict
 from harness.history.intervals import clopper_pearson
 from harness.history.sequential import Decision, Sprt, SprtPlan, plan_sprt
-from harness.machines import guard_signals
 from harness.session.approving import ApprovalSteps
 from harness.session.mac import Mac, machine_folder
 from harness.session.run import Run, open_run
@@ -183,10 +180,8 @@ class Upgrades:
 
 
 def work(wanted: Wanted, folder: Path) -> dict[str, Any]:
-    """For a pool of processes: one experiment. Ctrl-C is left to whoever leads; SIGTERM puts the Mac away."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with guard_signals():
-        return Bench(folder).experiment(wanted)
+    """For a pool of processes: one experiment."""
+    return in_a_process(Bench(folder).experiment, wanted)
 
 
 _READER: list[Any] = []
@@ -236,22 +231,13 @@ def experiments_on_machines(count: int, workers: int, results: Path | None) -> b
         flush=True,
     )
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="sysext-bench-") as folder, contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")))
-        tasks = [pool.submit(work, one, Path(folder)) for one in wanted]
-        try:
-            with guard_signals():
-                for task in as_completed(tasks):
-                    one = task.result()
-                    done.append(one)
-                    _append(results, one)
-                    print(_line(one, len(done), time.monotonic() - started), flush=True)
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+    with scratch_folder() as folder, processes(workers) as pool:
+        tasks = [pool.submit(work, one, folder) for one in wanted]
+        for task in as_completed(tasks):
+            one = task.result()
+            done.append(one)
+            _append(results, one)
+            print(_line(one, len(done), time.monotonic() - started), flush=True)
     return _judged(done, plan)
 
 
@@ -283,12 +269,12 @@ def engine() -> bool:
     """`sysext repro` itself, with an unknown seed: does it find the fault, and name it?"""
     seed = random.SystemRandom().randrange(1 << 31)
     fault = f"{FAULT}:rate={RATE}:seed={seed}"
-    with tempfile.TemporaryDirectory(prefix="sysext-bench-") as folder:
-        report = Path(folder) / "report.json"
+    with scratch_folder() as folder:
+        report, said = folder / "report.json", folder / "said.txt"
         command = [sys.executable, "-c", "from harness.cli import main; main()"]
         command += ["repro", "test_upgrade_with_the_extension_running", "--rate", str(HIGH), "--same-mac", "-n", "2"]
         command += ["--keep", "none", "--json", str(report), "--sysext-fault", fault, "--sysext-app", str(APP)]
-        command += ["--sysext-provider", "simulated", "--sysext-macos", MACOS, "--sysext-artifacts", folder]
+        command += ["--sysext-provider", "simulated", "--sysext-macos", MACOS, "--sysext-artifacts", str(folder)]
         delays = {
             f"SYSEXT_SIMULATED__{name.upper()}_SECONDS": "0"
             for name in ("boot", "login", "prompt", "settle", "shutdown", "activation", "sysdiagnose")
@@ -302,12 +288,12 @@ def engine() -> bool:
         }
         print(f"sysext repro, {fault}", flush=True)
         started = time.monotonic()
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        print(done.stdout + done.stderr)
+        code = run_child(command, cwd=ROOT, environment=environment, output=said)
+        print(said.read_text(errors="replace"))
         data = json.loads(report.read_text()) if report.is_file() else {}
     causes = [row["code"] for row in data.get("causes", [])]
-    print(f"exit {done.returncode}, {data.get('runs')} cycles, {time.monotonic() - started:.0f} s, causes {causes}")
-    good = done.returncode == 1 and causes[:1] == [FAULT]
+    print(f"exit {code}, {data.get('runs')} cycles, {time.monotonic() - started:.0f} s, causes {causes}")
+    good = code == 1 and causes[:1] == [FAULT]
     print("detected, and its cause named:", "ok" if good else "NOT MET")
     return good
 

@@ -17,7 +17,6 @@ import argparse
 import collections
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.common import APP, ROOT, scratch_folder
+from benchmarks.leading import run_child
 from harness.config import AppFile, load_app
 from harness.reports.result import CaseResult, final_attempts, read_results
 from harness.simulator.guest.replacing import REPLACEMENT_FAULTS
@@ -98,8 +98,7 @@ def run(fault: str, wanted: Sequence[Cell], options: argparse.Namespace, app: Ap
     command += [word for text in options.cells for word in ("--sysext-upgrade", text)]
     command += ["--sysext-fault", fault] if fault else []
     artifacts.mkdir(parents=True)
-    with (artifacts / "output.txt").open("wb") as output:
-        subprocess.run(command, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT, check=False)
+    run_child(command, cwd=ROOT, environment=environ, output=artifacts / "output.txt")
     results, _ = read_results(artifacts)
     seen = {_cell_of(result): result for result, _ in final_attempts(results)}
     for name, result in seen.items():

@@ -14,8 +14,8 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 
+from benchmarks.leading import in_a_process, leading, processes
 from benchmarks.walking import FORMS, GENERATIONS, LOOKS, OTHERS, Walked, walk
 from harness.screen import RapidReader
 
@@ -47,7 +47,12 @@ def all_variations(version: str) -> Iterator[str]:
 
 
 def one(task: Task) -> Walked:
-    """In a process of its own; the reader is loaded once in each."""
+    """In a process of its own."""
+    return in_a_process(_one, task)
+
+
+def _one(task: Task) -> Walked:
+    """The reader is loaded once in each."""
     if not _reader:
         _reader.append(RapidReader())
         _reader[0].warm_up()
@@ -68,7 +73,7 @@ def main() -> int:
     started = time.monotonic()
     failed: list[Walked] = []
     print(f"{'macOS':<6}{'look':<10}{'variation':<52}{'seconds':>8}  result")
-    with ProcessPoolExecutor(given.jobs) as pool:
+    with leading(), processes(given.jobs) as pool:
         for done in pool.map(one, tasks):
             look = f"{done.appearance} {done.scale}x"
             said = "; ".join(done.faults) or "enabled" + (f" ({len(done.degraded)} degraded)" if done.degraded else "")
