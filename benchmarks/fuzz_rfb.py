@@ -252,9 +252,9 @@ def _record(port: int, encodings: Sequence[int]) -> bytes:
     class Tap(rfb_bytes.Stream):
         """Writes down what it receives."""
 
-        def _received(self, target: memoryview) -> int:
-            count = super()._received(target)
-            heard.extend(target[:count])
+        def _received(self, targets: Sequence[memoryview]) -> int:
+            count = super()._received(targets)
+            heard.extend(b"".join(targets)[:count])
             return count
 
     with mock.patch.object(rfb_stream, "Stream", Tap):
