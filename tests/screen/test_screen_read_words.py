@@ -59,6 +59,15 @@ WORDS = [
     ("ne-filter-consent", "pt", ["“LuLu” Deseja Filtrar Conteudo de Rede"], ["Toda a atividade de rede neste Mac"], "Permitir", "Nao Permitir"),
     ("ne-filter-consent", "en", ["“LuLu” Wouid Like to Fi1ter", "Network Content"], ["All network activity on this Mac may be"],
      "Allow", "Don't Allow"),
+    ("alert-blocked", "sv", ["Systemtillägg blockerat"], ["Programmet ”LuLu” försökte läsa in nya", "systemtillägg."], "Öppna Systeminställningar", "OK"),
+    ("alert-new-extension", "nl", ["‘LuLu’ wil een nieuwe netwerkextensie", "gebruiken"], ["Je kunt deze extensie inschakelen in"],
+     "Open Systeeminstellingen", "OK"),
+    ("ne-vpn-consent", "da", ["”LuLu” ønsker at tilføje", "VPN-konfigurationer"], ["Al netværksaktivitet på denne Mac"], "Tillad", "Tillad ikke"),
+    ("ne-filter-consent", "nb", ["«LuLu» ønsker å filtrere", "nettverksinnhold"], ["All nettverksaktivitet på denne Macen"], "Tillat", "Ikke tillat"),
+    ("ne-filter-consent", "fi", ["”LuLu” haluaa suodattaa", "verkkosisältöä"], ["Kaikki verkkotoiminta tällä Macilla"], "Salli", "Älä salli"),
+    ("ne-proxy-consent", "pl", ["„LuLu” chce dodać konfiguracje", "serwera proxy"], ["Cała aktywność sieciowa na tym Macu"], "Pozwól", "Nie pozwalaj"),
+    ("ne-filter-consent", "cs", ["„LuLu“ chce filtrovat síťový obsah"], ["Veškerá síťová aktivita na tomto Macu"], "Povolit", "Nepovolovat"),
+    ("ne-vpn-consent", "tr", ["“LuLu” VPN Konfigürasyonları", "Eklemek İstiyor"], ["Bu Mac’teki tüm ağ etkinliği"], "İzin Ver", "İzin Verme"),
 ]  # fmt: skip
 
 
@@ -74,6 +83,20 @@ def test_words_of_many_languages(window, language, title, body, yes, no) -> None
 
 
 @pytest.mark.parametrize(
+    ("title", "body", "app"),
+    [
+        ("System Extension Blocked", ["A program tried to load new system", "extension(s) signed by “Example Inc”. If"], "Example Inc"),
+        ("System Extension Blocked", ["“LuLu” tried to load new system", "extension(s). If you want to enable"], "LuLu"),
+        ("System Extension Updated", ["A program has updated system extension(s)", "signed by “Example Inc”. To finish"], "Example Inc"),
+    ],
+)  # fmt: skip
+def test_alerts_name_the_app_or_who_signed(title: str, body: list[str], app: str) -> None:
+    seen = consent([title], body, "Open Security Preferences", "OK")
+    assert seen.app_name == app
+    assert seen.advice is not None, seen.why
+
+
+@pytest.mark.parametrize(
     ("read", "wanted", "expected"),
     [
         ("Nao Permitir", "Não Permitir", True),
@@ -86,6 +109,9 @@ def test_words_of_many_languages(window, language, title, body, yes, no) -> None
         ("Non consentire", "Consenti", False),
         ("No permitir", "Permitir", False),
         ("Allaw", "Allow", False),
+        ("İzin Verme", "İzin Ver", False),
+        ("Nepovolit", "Povolit", False),
+        ("Sta niet toe", "Sta toe", False),
     ],
 )
 def test_button_texts(read: str, wanted: str, expected: bool) -> None:
