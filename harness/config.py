@@ -494,13 +494,14 @@ def load_table(path: Path, model: type[_Model], *, hint: str) -> _Model:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            return tomllib.loads(file.read(16 << 20).decode("utf-8"))
     except FileNotFoundError:
-        near = sorted(str(other) for other in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        seen = f"no such file; here are {', '.join(near[:5])}" if near else "no such file"
-        raise UsageError(f"a TOML file at {path}", seen=seen, hint="check the path") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"a readable TOML file at {path}", seen=str(error), hint="mend the file") from error
+        near = ", ".join(sorted(map(str, path.parent.glob("*.toml")))[:5]) or "none"
+        raise UsageError(f"a TOML file at {path}", seen=f"no such file; here: {near}", hint="check the path") from None
+    except (OSError, ValueError, RecursionError) as error:
+        told = str(getattr(error, "strerror", None) or error)
+        raise UsageError(f"a readable TOML file at {path}", seen=told, hint="check the path, mend the file") from error
 
 
 def _table_of(annotation: Any) -> type[_Table] | None:

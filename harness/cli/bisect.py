@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import run_folder
+from harness.cli.options import echo, run_folder, say, tame
 from harness.errors import SysextError, UsageError
 
 if TYPE_CHECKING:
@@ -117,11 +117,11 @@ def bisect(
     jobs = min(jobs, places)  # more would only wait for a place
     before = chain.before.version if chain.before is not None else ""
     for line in plan_lines(hunt, chain.origin, before, jobs=jobs):
-        click.echo(line, err=plain)
+        say(line, err=plain)
 
     def ready(scenarios: list[str], header: list[str]) -> None:
         for text in (*header, *(f"each run: {name}" for name in scenarios)):
-            click.echo(text, err=plain)
+            say(text, err=plain)
 
     started = time.monotonic()
     try:
@@ -142,7 +142,7 @@ def bisect(
     if hunt.answer is not None:
         lines += _neighbours(hunt, app, chain, settings)
     for line in lines:
-        click.echo(line, err=plain)
+        say(line, err=plain)
     _finish(hunt, folder, settings, output, plain=plain, simulated=simulated, seconds=seconds)
     ctx.exit(0 if hunt.answer is not None else 3)
 
@@ -193,11 +193,11 @@ def _live(hunt: Hunt, *, plain: bool) -> Iterator[Any]:
     stream = sys.stderr if plain else sys.stdout
     if not stream.isatty():
 
-        def say(_releases: list[str], line: str) -> None:
+        def tell(_releases: list[str], line: str) -> None:
             if line:
-                click.echo(SECRETS.mask(line), err=plain)
+                say(line, err=plain)
 
-        yield say
+        yield tell
         return
     from rich.console import Console
     from rich.live import Live
@@ -208,8 +208,8 @@ def _live(hunt: Hunt, *, plain: bool) -> Iterator[Any]:
 
         def draw(releases: list[str], line: str) -> None:
             if line:
-                console.print(Text(SECRETS.mask(line)))
-            live.update(Text("\n".join(table(hunt, now=releases))), refresh=True)
+                console.print(Text(tame(SECRETS.mask(line))))
+            live.update(Text(tame("\n".join(table(hunt, now=releases)))), refresh=True)
 
         yield draw
 
@@ -261,14 +261,14 @@ def _finish(
     from harness.history.recording import record_session
 
     if said := record_session(folder, settings):
-        click.echo(said, err=plain)
+        say(said, err=plain)
     data = {**hunt.as_dict(), "simulated": simulated, "seconds": round(seconds, 1), "folder": str(folder)}
     text = json.dumps(SECRETS.mask_all(data), indent=1, ensure_ascii=False) + "\n"
     for path in (folder / "bisect.json", output):
         if path is None:
             continue
         if str(path) == "-":
-            click.echo(text, nl=False)
+            echo(text)
             continue
         partial = path.with_name(f".{path.name}.partial")
         try:
@@ -276,7 +276,7 @@ def _finish(
             partial.replace(path)
         except OSError as error:
             partial.unlink(missing_ok=True)
-            click.echo(f"sysext: the answer could not be written to {path}: {error}", err=True)
+            say(f"sysext: the answer could not be written to {path}: {error}", err=True)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,6 +50,26 @@ def run_folder(settings: Settings) -> Path:
             seen=error.seen,
             hint="give --sysext-artifacts a place that can be written to",
         ) from error
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line, masked and tamed, as `echo` does."""
+    from harness.events import SECRETS
+
+    echo(f"{tame(SECRETS.mask(text))}\n", err=err)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print as it is. Where nobody reads any more (`… | head -1`) a run of hours goes on without a word: what it finds is written
+    into its folder.
+    """
+    try:
+        click.echo(text, nl=False, err=err)
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):  # what is left in the buffer must not fail once more at the exit
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, (sys.stderr if err else sys.stdout).fileno())
+            os.close(nowhere)
 
 
 def tame(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import run_folder
+from harness.cli.options import echo, run_folder, say
 from harness.errors import SysextError, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ def repro(
     Exit 0: the rate is accepted. 1: it fails. 3: undecided. 2: unusable input.
     """
     from harness.config import load_settings
-    from harness.events import SECRETS
     from harness.repro.looping import Loop, Told
     from harness.repro.processes import term_as_interrupt
     from harness.repro.questions import Answer
@@ -95,7 +94,7 @@ def repro(
     arguments = pytest_arguments(scenario, options, root=Path.cwd(), simulated=simulated, same_mac=not fresh, keep=keep)
     folder = run_folder(settings)
     terminal = (sys.stderr if plain else sys.stdout).isatty()
-    live = Live(lambda text: click.echo(text, nl=False, err=plain), terminal=terminal)
+    live = Live(lambda text: echo(text, err=plain), terminal=terminal)
 
     def ready(scenarios: list[str], header: list[str]) -> None:
         for line in header:
@@ -117,18 +116,18 @@ def repro(
         _remove_if_empty(folder)
         raise
     except SysextError as error:  # 1 would say that the scenario fails, and nothing is known of it
-        click.echo(f"sysext: {SECRETS.mask(str(error))}", err=True)
+        say(f"sysext: {error}", err=True)
         ctx.exit(Answer.UNDECIDED.exit_code)
     finally:
         live.end()
     seconds = time.monotonic() - started
     said = report(decider, folder=folder, simulated=simulated, same_mac=not fresh, seconds=seconds, jobs=jobs)
-    click.echo(said, err=plain)
+    say(said, err=plain)
     data = as_dict(decider, folder=folder, simulated=simulated, same_mac=not fresh, seconds=seconds, jobs=jobs)
     _record(folder, settings, plain=plain)
     text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     if plain:
-        click.echo(text, nl=False)
+        echo(text)
     for path in (folder / "repro.json", None if plain else output):
         if path is not None:
             _write(path, text)
@@ -165,7 +164,7 @@ def _record(folder: Path, settings: Settings, *, plain: bool) -> None:
     from harness.history.recording import record_session
 
     if said := record_session(folder, settings):
-        click.echo(said, err=plain)
+        say(said, err=plain)
 
 
 def _write(path: Path, text: str) -> None:
@@ -175,4 +174,4 @@ def _write(path: Path, text: str) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        click.echo(f"sysext: the report could not be written to {path}: {error}", err=True)
+        say(f"sysext: the report could not be written to {path}: {error}", err=True)

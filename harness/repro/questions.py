@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from harness.errors import UsageError
-from harness.history.intervals import percent, runs_missing, runs_needed, upper_bound
+from harness.history.intervals import percent, plural, runs_missing, runs_needed, upper_bound
 from harness.history.sequential import Decision, SprtPlan, plan_sprt
 
 DEFAULT_RATE = 0.05
@@ -140,7 +140,7 @@ class Sequential(Question):
 
     def because(self, failures: int, runs: int) -> str:
         """See `Question`."""
-        seen = f"{failures} of {runs} cycles failed"
+        seen = _seen(failures, runs)
         found = self.answer(failures, runs)
         if found is None:
             return f"{seen}: too few to tell {percent(self.plan.low)} from {percent(self.plan.high)}"
@@ -179,15 +179,17 @@ class Fixed(Question):
     def lines(self) -> list[str]:
         """See `Question`."""
         needed = runs_needed(self.rate, self.sure)
-        words = [
-            (
-                f"{self.most} cycles, all of them. {needed} clean ones show a failure rate below {percent(self.rate)} at "
-                f"{percent(self.sure)}."
-            )
-        ]
+        all_of = plural(self.most, "cycle") + (", all of them" if self.most > 1 else "")
+        goal = f"a failure rate below {percent(self.rate)} at {percent(self.sure)}"
+        words = [f"{all_of}. {needed} clean {'one shows' if needed == 1 else 'ones show'} {goal}."]
         if self.most < needed:
-            reached = upper_bound(0, self.most, self.sure)
-            words.append(f"{self.most} are too few for that: if all are clean they show less than {percent(reached)}.")
+            reached = percent(upper_bound(0, self.most, self.sure))
+            few = (
+                "1 is too few for that: clean it shows"
+                if self.most == 1
+                else f"{self.most} are too few for that: if all are clean they show"
+            )
+            words.append(f"{few} less than {reached}.")
         return words
 
     def answer(self, failures: int, runs: int) -> Answer | None:
@@ -217,7 +219,7 @@ class Fixed(Question):
 
     def because(self, failures: int, runs: int) -> str:
         """See `Question`."""
-        seen = f"{failures} of {runs} cycles failed"
+        seen = _seen(failures, runs)
         if not runs:
             return f"{seen}: nothing is known"
         found, at = self.so_far(failures, runs), f"at {percent(self.sure)} (Clopper-Pearson, one-sided)"
@@ -228,7 +230,7 @@ class Fixed(Question):
         if runs < self.most:
             return f"{seen}, and of {self.most} that were to be run the others may still show either"
         missing = runs_missing(failures, runs, self.rate, self.sure)
-        return f"{seen}: {missing} more clean ones would show a rate below {percent(self.rate)} {at}"
+        return f"{seen}: {plural(missing, 'more clean one')} would show a rate below {percent(self.rate)} {at}"
 
     def as_dict(self) -> dict[str, Any]:
         """See `Question`."""
@@ -246,7 +248,7 @@ class UntilFail(Question):
 
     def lines(self) -> list[str]:
         """See `Question`."""
-        limit = "" if self.most is None else f", {self.most} cycles at most"
+        limit = "" if self.most is None else f", {plural(self.most, 'cycle')} at most"
         return [
             f"Until the first failure{limit}. At a rate of 5 % that takes 20 cycles on average, 59 in one of 20 cases."
         ]
@@ -270,14 +272,18 @@ class UntilFail(Question):
     def because(self, failures: int, runs: int) -> str:
         """See `Question`."""
         if failures:
-            return f"cycle {runs} failed" if failures == 1 else f"{failures} of {runs} cycles failed"
+            return f"cycle {runs} failed" if failures == 1 else _seen(failures, runs)
         if not runs:
             return "no cycle was run to its end"
-        return f"none of {runs} cycles failed: the rate is below {percent(upper_bound(0, runs, self.sure))} at {percent(self.sure)}"
+        return f"none of {plural(runs, 'cycle')} failed: the rate is below {percent(upper_bound(0, runs, self.sure))} at {percent(self.sure)}"
 
     def as_dict(self) -> dict[str, Any]:
         """See `Question`."""
         return {"test": "until it fails", "most": self.most}
+
+
+def _seen(failures: int, runs: int) -> str:
+    return f"{failures} of {plural(runs, 'cycle')} failed" if runs else "no cycle was run to its end"
 
 
 def _check(rate: float, sure: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.errors import Verdict
 from harness.events import SECRETS
-from harness.history.intervals import percent
+from harness.history.intervals import percent, plural
 from harness.repro.deciding import Decider
 from harness.repro.outcomes import Outcome, causes
 from harness.repro.questions import Answer
@@ -142,7 +142,9 @@ def report(decider: Decider, *, folder: Path, simulated: bool, same_mac: bool, s
         )
         each = statistics.fmean(one.seconds for one in decider.counted)
         side = f", {jobs} side by side" if jobs > 1 else ""
-        lines.append(f"{runs} cycles in {duration(seconds)}, {each:.1f} s each{side}, {_macs(same_mac=same_mac)}.")
+        lines.append(
+            f"{plural(runs, 'cycle')} in {duration(seconds)}, {each:.1f} s each{side}, {_macs(same_mac=same_mac)}."
+        )
     by_item: dict[str, list[bool]] = {}
     for one in decider.counted:
         by_item.setdefault(one.nodeid, []).append(one.failed)

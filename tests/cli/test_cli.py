@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 import pytest
 
-from harness import __version__
+from harness import __version__, events
 from harness.bundles.releases import fetch_release
-from harness.cli import cli, main
+from harness.cli import cli, main, options
 from harness.config import load_app, load_settings
 from harness.errors import HarnessError, SysextError, UsageError, Verdict
 from harness.machines import provider_for
@@ -383,3 +383,30 @@ def test_doctor_of_a_simulated_guest(sysext: Sysext, monkeypatch: pytest.MonkeyP
     assert code == 0, out
     assert "ok   macOS 14 vnc-framebuffer: 1280x800" in out
     assert list((tmp_path / "tart" / "vms").iterdir()) == []
+
+
+def test_a_long_run_goes_on_where_nobody_reads_any_more(tmp_path: Path) -> None:
+    """As behind `| head -1`: nothing is said about it, and what comes after it is done."""
+    script = (
+        "import pathlib; from harness.cli.options import say\n"
+        "for _ in range(3000): say('x' * 100)\n"
+        "pathlib.Path('done').touch()"
+    )
+    run = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert run.stdout is not None
+    assert run.stderr is not None
+    assert run.stdout.read(5) == b"xxxxx"
+    run.stdout.close()
+    said = run.stderr.read()
+    run.stderr.close()
+    assert (run.wait(60), said, (tmp_path / "done").exists()) == (0, b"", True)
+
+
+def test_what_is_said_is_masked_and_tamed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = events.Secrets()
+    monkeypatch.setattr(events, "SECRETS", secrets)
+    secrets.add("hush-hush")
+    options.say("a \x1b[31mred\x07 word ☃ and hush-hush")
+    out = capsys.readouterr().out
+    assert out.startswith("a  [31mred  word ☃ and ")
+    assert "hush" not in out

@@ -131,3 +131,23 @@ def test_a_password_that_is_the_users_name_is_no_secret_whoever_holds_it(passwor
     revealed = GuestSettings(user="nobody", password=SecretStr(password)).reveal()
     SECRETS.add(revealed)  # as the screen does with what it types
     assert SECRETS.mask(f"user {password}") == masked
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("folder", "Is a directory"),
+        (b"\xff\xfe\x00junk", "can't decode"),
+        (b"x = " + b"[" * 100_000, "recursion"),
+        ("/dev/zero", "Invalid statement"),
+        ("nowhere.toml", "no such file; here: .*other.toml"),
+    ],
+)
+def test_what_is_no_settings_file(tmp_path: Path, what: str | bytes, words: str) -> None:
+    path = tmp_path / (what if isinstance(what, str) else "file.toml")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "other.toml").touch()
+    if isinstance(what, bytes):
+        path.write_bytes(what)
+    with pytest.raises(UsageError, match=words):
+        load_settings(path, environ={})

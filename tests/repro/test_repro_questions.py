@@ -222,7 +222,7 @@ def test_broken_off_it_says_what_is_known() -> None:
     decider.draw()
     decider.add(outcome(1))
     assert decider.stop("interrupted") is Answer.UNDECIDED
-    assert decider.why.startswith("interrupted; 0 of 1 cycles failed")
+    assert decider.why.startswith("interrupted; 0 of 1 cycle failed")
     assert decider.draw() is None
     late = Decider(UntilFail())
     late.draw()
