@@ -132,6 +132,14 @@ def main() -> None:
     except SysextError as error:
         _complain(error)
         code = 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        place, seen = str(error.filename)[:300], error.strerror or str(error)
+        _complain(
+            UsageError(f"a place that can be used at {place}", seen=seen, hint="check the path, its rights, the disk")
+        )
+        code = 2
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         code = 130

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import echo, run_folder, say, tame
+from harness.cli.options import echo, run_folder, say, tame, usage_only
 from harness.errors import SysextError, UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def bisect(
     if cause:
         load_catalog().get(cause)  # a code that nothing has would count no failure at all, and run to the end
     app = load_app(settings.app)
-    chain = _chain(app, good, bad, release_list)
+    with usage_only():
+        chain = _chain(app, good, bad, release_list)
     prior = Prior.parse(prior_rate) if prior_rate is not None else Prior()
     hunt = Hunt(chain.names, sure=sure, prior=prior, cause=cause, most=most, ends=ends)
     if output is not None and str(output) != "-" and not output.absolute().parent.is_dir():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import settings_from
+from harness.cli.options import settings_from, usage_only
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def history(ctx: click.Context, /, *, config: Path | None, url: str | None, **op
     settings = settings_from(config, **{"history.url": url})
     ctx.obj = settings
     if ctx.invoked_subcommand is None:
-        _show(ctx, settings, **options)
+        with usage_only():
+            _show(ctx, settings, **options)
 
 
 @history.command("import")
@@ -81,7 +82,7 @@ def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
         if not path.exists():
             raise UsageError(f"a file or folder at {path}", seen="nothing there", hint="check the path")
     found = read_paths(paths)
-    with open_history(settings) as store:
+    with usage_only(), open_history(settings) as store:
         added = store.add(found.rows)
     click.echo(f"{added.added} runs added, {added.known} already there")
     if added.differing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +50,19 @@ def run_folder(settings: Settings) -> Path:
             seen=error.seen,
             hint="give --sysext-artifacts a place that can be written to",
         ) from error
+
+
+@contextlib.contextmanager
+def usage_only() -> Iterator[None]:
+    """Where exit code 1 is an answer: whatever keeps it from being given ends with 2."""
+    from harness.errors import SysextError, UsageError
+
+    try:
+        yield
+    except UsageError:
+        raise
+    except SysextError as error:
+        raise UsageError(error.expected, seen=error.seen, hint=error.hint, evidence=error.evidence) from error
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import settings_from, tame
+from harness.cli.options import settings_from, tame, usage_only
 
 if TYPE_CHECKING:
     from harness.config import Settings
@@ -67,7 +65,7 @@ def replay(
     plan = plan_replay(recorded, host, root=root.absolute(), changes=Changes(**changed))
     click.echo(tame(f"replays {recorded.told}"))
     if not only_print:
-        with _usage_only():
+        with usage_only():
             check_image(plan, host)
     for line in told_differences(plan.differences):
         click.echo(tame(f"  {line}"))
@@ -87,23 +85,10 @@ def replay(
     click.echo(plan.shown(file, artifacts, keep=keep))
     if only_print:
         return
-    with _usage_only():
+    with usage_only():
         plan.write(file)
         code = _run(plan, recorded, file, artifacts, keep)
     raise click.exceptions.Exit(code)
-
-
-@contextlib.contextmanager
-def _usage_only() -> Iterator[None]:
-    """Exit code 1 says that it ended otherwise: where it could not be run at all, it is 2."""
-    from harness.errors import SysextError, UsageError
-
-    try:
-        yield
-    except UsageError:
-        raise
-    except SysextError as error:
-        raise UsageError(error.expected, seen=error.seen, hint=error.hint, evidence=error.evidence) from error
 
 
 def _artifacts(host: Settings, *, claimed: bool) -> Path:

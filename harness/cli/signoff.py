@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from harness.cli.options import settings_from
+from harness.cli.options import settings_from, usage_only
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def signoff(
     options = settings_from(settings, **{"history.url": url})
     if verify is not None:
         given = ctx.get_parameter_source("demands") is not ParameterSource.DEFAULT
-        _verify(verify, app_file, demands if given else None, options, against_history=against_history)
+        with usage_only():
+            _verify(verify, app_file, demands if given else None, options, against_history=against_history)
         return
     if against_history:
         raise UsageError("--against-history with --verify FILE", seen="no --verify", hint="name the sign-off to check")
@@ -90,7 +91,7 @@ def signoff(
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"a folder at {out}", seen="a file", hint="give --out another name")
     require_history(options)
-    with open_history(options) as history:
+    with usage_only(), open_history(options) as history:
         evidence = gather(history, app, release, config, options, rehearsal=rehearsal)
         for line in (*unmatched(history, config), *not_run(history, config, release)):
             click.echo(f"sysext: {plain(line)}", err=True)

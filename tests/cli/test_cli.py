@@ -410,3 +410,28 @@ def test_what_is_said_is_masked_and_tamed(capsys: pytest.CaptureFixture[str], mo
     out = capsys.readouterr().out
     assert out.startswith("a  [31mred  word ☃ and ")
     assert "hush" not in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("attach", "x" * 5000),
+        ("replay", "x" * 5000),
+        ("history", "import", "x" * 5000),
+        ("signoff", "--release", "1", "--demands", "x" * 5000),
+        ("triage", "x" * 5000),
+        ("history", "--url", "sqlite:///junk"),
+        ("history", "--url", "postgresql://nobody@127.0.0.1:1/none"),
+        ("signoff", "--release", "1", "--demands", "signoff.toml", "--app", str(APP), "--url", "sqlite:///junk"),
+        ("signoff", "--verify", "junk", "--url", "sqlite:///junk", "--against-history"),
+    ],
+)
+def test_what_cannot_be_used_is_told_and_is_no_answer(sysext: Sysext, words: tuple[str, ...]) -> None:
+    """Exit code 1 would say that something was found: a regression, a release that is not signed off, a Mac that is gone."""
+    Path("junk").write_bytes(b"junk" * 100)
+    Path("signoff.toml").write_text('[[item]]\nname = "all"\nruns = 1\nmost = 0.5\n', encoding="utf-8")
+    code, out, said = sysext(*words)
+    assert (code, out) == (2, ""), said
+    assert said.startswith("sysext: ")
+    assert "Hint: " in said
+    assert sorted(path.name for path in Path().iterdir() if path.is_file()) == ["junk", "signoff.toml"]
