@@ -460,7 +460,7 @@ def load_settings(
     for dotted, value in (overrides or {}).items():
         if value is not None:
             _put(data, dotted, value, f"option {dotted}")
-    settings = _validate(Settings, data, origin)
+    settings = _validate(Settings, data, f"options, SYSEXT_… variables and {origin}")
     settings.guest.reveal()
     return settings
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import echo, run_folder, say, tame, usage_only
+from harness.cli.options import echo, remove_if_empty, run_folder, say, tame, usage_only
 from harness.errors import SysextError, UsageError
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def bisect(
     from harness.repro.selecting import parse_options, pytest_arguments, settings_overrides
     from harness.triage.catalog import load_catalog
 
-    given = parse_options(options)
+    given = parse_options(options, "bisect")
     if given.rest:
         raise UsageError("one scenario", seen=" ".join([scenario, *given.rest]), hint="quote an expression")
     if given.sysext_release:
@@ -135,7 +134,7 @@ def bisect(
         hunt.stop("interrupted")
     except SysextError as error:
         if isinstance(error, UsageError) and not hunt.outcomes:
-            _remove_if_empty(folder)
+            remove_if_empty(folder, "workers", "live.log", "bisect.toml")
             raise
         hunt.stop(" ".join(str(error).split())[:600])  # what the runs before it said is not lost
     seconds = time.monotonic() - started
@@ -154,6 +153,8 @@ def _chain(app: AppFile, good: str, bad: str, release_list: str) -> Chain:
     from harness.waiting import Deadline
 
     named = [part.strip() for part in release_list.split(",") if part.strip()]
+    if release_list and not named:
+        raise UsageError("releases in --release-list", seen=repr(release_list), hint="A,B,C, oldest first")
     return make_chain(
         app, good, bad, named=named, registry=lambda name: registry_versions(name, Deadline.after(REGISTRY_SECONDS))
     )
@@ -278,13 +279,3 @@ def _finish(
         except OSError as error:
             partial.unlink(missing_ok=True)
             say(f"sysext: the answer could not be written to {path}: {error}", err=True)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """Nothing was run: what the workers said was told."""
-    import shutil
-
-    if {path.name for path in folder.iterdir()} <= {"workers", "live.log", "bisect.toml"}:
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.parent.rmdir()  # only if nothing else is in it

@@ -106,6 +106,12 @@ def _show(ctx: click.Context, settings: Settings, **options: object) -> None:
     assert correction in ("holm", "benjamini-hochberg", "none")
     assert isinstance(confidence, float)
     pair = options["compare"]
+    if isinstance(pair, tuple) and pair[0] == pair[1]:
+        raise UsageError("two different releases to compare", seen=f"{pair[0]} twice", hint="--compare BEFORE AFTER")
+    if days["since"] and days["until"] and days["since"] > days["until"]:
+        raise UsageError(
+            "--since before --until", seen=f"{options['since']} after {options['until']}", hint="swap them"
+        )
     with open_history(settings) as store:
         page = rates(store, selection, confidence=confidence, method=method)
         if not page.cells:
@@ -138,11 +144,13 @@ def _why_nothing(store: History, selection: Selection) -> list[str]:
     for name in ("scenario", "macos", "release", "image", "lane", "provider"):
         wanted = getattr(selection, name)
         alone = Selection(simulated=selection.simulated, **{name: wanted})
-        if everything and wanted and not store.counts(alone):
+        if everything and wanted is not None and not store.counts(alone):
             known = list(dict.fromkeys(str(getattr(series, name)) for series in everything))
             rest = f", and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
             option = "runs-of" if name == "provider" else name
-            lines.append(f"no run of --{option} {wanted}; there are {', '.join(known[:_MOST_NAMED])}{rest}")
+            lines.append(
+                f"no run of --{option} {wanted or repr(wanted)}; there are {', '.join(known[:_MOST_NAMED])}{rest}"
+            )
     return lines
 
 

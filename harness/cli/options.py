@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,6 +64,14 @@ def usage_only() -> Iterator[None]:
         raise
     except SysextError as error:
         raise UsageError(error.expected, seen=error.seen, hint=error.hint, evidence=error.evidence) from error
+
+
+def remove_if_empty(folder: Path, *ours: str) -> None:
+    """A run that came to nothing leaves nothing: its folder goes if only what we put there is in it, and the one above if that was all."""
+    if {path.name for path in folder.iterdir()} <= set(ours):
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()
 
 
 def say(text: str, *, err: bool = False) -> None:

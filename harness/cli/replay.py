@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import settings_from, tame, usage_only
+from harness.cli.options import remove_if_empty, settings_from, tame, usage_only
+from harness.errors import UsageError
+
+PROVIDERS = ("tart", "simulated", "this-mac")
 
 if TYPE_CHECKING:
     from harness.config import Settings
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--print", "only_print", is_flag=True, help="say what would be run and what differs; run nothing")
 @click.option("--release", default=None, help="another release of the app")
 @click.option("--macos", default=None, help="another macOS version")
-@click.option("--provider", default=None, help="Macs from elsewhere: tart, simulated, this-mac")
+@click.option("--provider", type=click.Choice(PROVIDERS), default=None, help="Macs from elsewhere")
 @click.option("--image", default=None, help="another image")
 @click.option(
     "--app", type=click.Path(path_type=Path), default=None, help="this app file instead of the one that is found"
@@ -73,7 +76,7 @@ def replay(
     file = artifacts / "replay.toml"
     if not plan.differences:
         click.echo("  nothing differs from that run")
-    if recorded.simulated:
+    if plan.table.get("provider") == "simulated":
         click.echo(tame(f"  SIMULATED; faults are decided as they were (run key {recorded.run_key or 'of its name'})"))
     if only_print:
         click.echo(f"settings ({file}):")
@@ -85,9 +88,13 @@ def replay(
     click.echo(plan.shown(file, artifacts, keep=keep))
     if only_print:
         return
-    with usage_only():
-        plan.write(file)
-        code = _run(plan, recorded, file, artifacts, keep)
+    try:
+        with usage_only():
+            plan.write(file)
+            code = _run(plan, recorded, file, artifacts, keep)
+    except UsageError:
+        remove_if_empty(artifacts, file.name)
+        raise
     raise click.exceptions.Exit(code)
 
 

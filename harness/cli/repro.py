@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import echo, run_folder, say
+from harness.cli.options import echo, remove_if_empty, run_folder, say
 from harness.errors import SysextError, UsageError
 
 if TYPE_CHECKING:
@@ -113,7 +111,7 @@ def repro(
         with term_as_interrupt():
             decider = loop.run()
     except UsageError:
-        _remove_if_empty(folder)
+        remove_if_empty(folder, "workers", "live.log")
         raise
     except SysextError as error:  # 1 would say that the scenario fails, and nothing is known of it
         say(f"sysext: {error}", err=True)
@@ -150,14 +148,6 @@ def _question(
             raise UsageError("--fine for a sequential test", seen="--cycles", hint="leave one of them out")
         return Fixed(cycles, rate=rate_, sure=sure_)
     return Sequential(rate_, sure=sure_, fine=fine)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """Nothing was run: only the workers' own words are there, and they were told."""
-    if {path.name for path in folder.iterdir()} <= {"workers", "live.log"}:
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.parent.rmdir()  # only if nothing else is in it
 
 
 def _record(folder: Path, settings: Settings, *, plain: bool) -> None:

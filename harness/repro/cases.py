@@ -20,6 +20,7 @@ import msgspec
 from harness.errors import UsageError, Verdict
 from harness.formats import FormatError
 from harness.formats.records import Coverage
+from harness.history.intervals import plural
 from harness.reports.result import RESULT_NAME, CaseResult
 from harness.triage.archives import opened_zip, zip_members
 
@@ -230,7 +231,7 @@ def _names(case: Recorded, path: Path) -> tuple[str, str, str]:
 def _none(cases: list[Recorded], wanted: str) -> list[Recorded]:
     listed = "\n  ".join(case.told for case in cases[:_LISTED])
     raise UsageError(
-        f"a case with {wanted!r} in its name", seen=f"{len(cases)} others:\n  {listed}", hint="check --case"
+        f"a case with {wanted!r} in its name", seen=f"{plural(len(cases), 'other')}:\n  {listed}", hint="check --case"
     )
 
 

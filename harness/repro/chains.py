@@ -69,7 +69,7 @@ def make_chain(
         EnvironmentFailure: The registry cannot be asked.
     """
     if good == bad:
-        raise UsageError("two different releases", seen=f"{good} twice", hint="--good is older than --bad")
+        raise UsageError("two different releases", seen=f"{good!r} twice", hint="--good is older than --bad")
     if named:
         inner = [name for name in named if name not in (good, bad)]
         names = [good, *inner, bad]

@@ -84,7 +84,9 @@ def refusal(log: Path, code: int) -> UsageError | HarnessError:
         )
     said = re.findall(r"^(?:\S+: )?(?:ERROR|error): (.+(?:\n(?!\s*$).+)*)", text, re.MULTILINE)
     if code == 4 or said:
-        return UsageError("a run that pytest can make", seen="\n".join(said)[:2000] if said else text[-1000:])
+        seen = "\n".join(said)[:2000] if said else text[-1000:]
+        hint = "" if "Hint:" in seen else "`pytest --collect-only -q scenarios` lists what there is"
+        return UsageError("a run that pytest can make", seen=seen, hint=hint)
     if "during collection" in text:
         said = re.findall(r"^E   .+|^ERROR .+", text, re.MULTILINE)
         return UsageError(

@@ -21,13 +21,18 @@ NOT_HERE = {
     "--sysext-quiet": "nothing: it is quiet",
 }
 """pytest's options that have another name here."""
+_PREFIX = "--sysext-"
 SECONDS_REAL, SECONDS_SIMULATED = 7200, 600
 """For one cycle, where pytest-timeout is installed: a time limit for unit tests is none for a Mac."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError("options that `sysext repro` or pytest know", seen=message, hint="`sysext repro --help`")
+        raise UsageError(
+            f"options that `sysext {self.prog}` or pytest's plugin knows",
+            seen=message,
+            hint=f"`sysext {self.prog} --help`",
+        )
 
 
 class _Group:
@@ -43,26 +48,29 @@ class _Group:
         self._parser.add_argument(*names, **given)
 
 
-def parse_options(words: Sequence[str]) -> argparse.Namespace:
+def parse_options(words: Sequence[str], command: str = "repro") -> argparse.Namespace:
     """The `--sysext-…` options among these words, checked as pytest would, `sysext_macos` and so on; `rest` is what else there is.
+    `command` is the verb that they were given to.
 
     Raises:
         UsageError: An unknown option (with the nearest one), a missing value, or one that has another name here.
     """
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = _Parser(prog=command, add_help=False, allow_abbrev=False)
     add_options(_Group(parser))  # type: ignore[arg-type]  # it only takes getgroup().addoption()
     known = sorted(name for action in parser._actions for name in action.option_strings)
     for word in words:
         name = word.partition("=")[0]
         if name in NOT_HERE:
-            raise UsageError(f"{NOT_HERE[name]} instead of {name}", seen=name, hint="`sysext repro --help`")
-        if name.startswith("-") and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            instead = NOT_HERE[name] if command == "repro" else "nothing"
+            raise UsageError(f"{instead} instead of {name}", seen=name, hint=f"`sysext {command} --help`")
+        if name in ("-k", "-m"):
             raise UsageError(
-                "options that `sysext repro` or pytest know",
-                seen=name,
-                hint=f"did you mean {near[0]}?" if near else "`sysext repro --help`",
+                "the scenario named by SCENARIO", seen=name, hint="SCENARIO may be a word, as for pytest's -k"
             )
+        if name.startswith("-") and name not in known:
+            bare = {option.removeprefix(_PREFIX): option for option in known}  # what all have in common makes none near
+            near = difflib.get_close_matches(name.removeprefix(_PREFIX), bare, n=1)
+            parser.error(f"{name}; did you mean {bare[near[0]]}?" if near else name)
     parser.add_argument("rest", nargs="*")
     return parser.parse_intermixed_args(list(words))
 

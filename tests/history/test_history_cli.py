@@ -217,6 +217,8 @@ def test_unusable_input(sysext: Sysext, arguments: tuple[str, ...], tmp_path: Pa
         ("--since", "yesterday"),
         ("--confidence", "95"),
         ("--compare", "1.1", "7.7"),
+        ("--compare", "1.1", "1.1"),
+        ("--since", "2026-11-02", "--until", "2026-11-01"),
         ("--interval", "guess"),
         ("-o", "no/such/folder/page.txt"),
     ],

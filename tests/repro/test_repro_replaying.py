@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.cli.replay import replay
 from harness.config import AppFile, Release, Settings, load_app, load_settings
 from harness.errors import UsageError, Verdict
+from harness.repro import cases, processes, replaying
 from harness.repro.cases import Recorded
 from harness.repro.replaying import Changes, Replay, check_image, plan_replay, same_outcome, told_differences
 from harness.repro.writing import app_table, as_toml, write_toml
@@ -396,3 +400,26 @@ def test_an_app_file_written_elsewhere_has_the_same_sources(root: Path, tmp_path
         "https://example.com/a.zip",
     ]
     assert again.model_copy(update={"path": app.path, "releases": app.releases}) == app
+
+
+def test_what_could_not_be_run_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest refuses before the scenario: exit code 2, for 1 would say that it ended otherwise; and no folder stays."""
+    for name in [name for name in os.environ if name.startswith("SYSEXT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(root)
+    case = recorded(root, header={"simulated": False}, ran_with=Settings(provider="simulated"))
+    monkeypatch.setattr(cases, "read_case", lambda *_: case)
+    monkeypatch.setattr(replaying, "check_image", lambda *_: None)
+    made: list[bool] = []
+
+    def refused(*_: object, **__: object) -> int:
+        made.append(any(root.glob("artifacts/replay-*/replay.toml")))
+        return 4
+
+    monkeypatch.setattr(processes, "run_pytest", refused)
+    done = CliRunner().invoke(replay, ["case", "--root", str(root)])
+    assert made == [True]
+    assert isinstance(done.exception, UsageError)
+    assert "pytest ended with 4" in str(done.exception)
+    assert not (root / "artifacts").exists()
+    assert CliRunner().invoke(replay, ["case", "--provider", "moon"]).exit_code == 2

@@ -147,3 +147,20 @@ def test_what_is_left_is_never_negative_nor_more_than_the_most(failures: int, cl
     runs = min(failures + clean, question.most or 0)
     left = question.left(min(failures, runs), runs)
     assert 0 <= left <= (question.most or 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "command", "said", "hint"),
+    [
+        (["--sysext-repeat", "3"], "bisect", "nothing instead of --sysext-repeat", "`sysext bisect --help`"),
+        (["--sysext-nonsense"], "bisect", "--sysext-nonsense", "`sysext bisect --help`"),
+        (["--sysext-releas=1"], "repro", "--sysext-releas; did you mean --sysext-release?", "`sysext repro --help`"),
+        (["-k", "upgrade"], "repro", "the scenario named by SCENARIO", "SCENARIO may be a word"),
+    ],
+)
+def test_refused_options_name_the_verb_they_were_given_to(words: list[str], command: str, said: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_options(words, command)
+    assert said in str(caught.value)
+    assert hint in str(caught.value)
+    assert "did you mean" not in str(caught.value) or "?" in said
