@@ -22,7 +22,7 @@ from typing import Any
 from harness.errors import UsageError, Verdict
 from harness.history.intervals import percent, plural
 from harness.history.statistics import Bisection, Interval, interval
-from harness.repro.outcomes import Outcome
+from harness.repro.outcomes import UNNAMED, Outcome
 
 DEFAULT_SURE = 0.95
 DEFAULT_MOST = 400
@@ -226,6 +226,13 @@ class Hunt:
         if self.ends and same:
             self._stop(
                 f"{self.good} (the good end) fails as well ({outcome.reason}): the fault is older than that; take an older --good",
+                moot=True,
+            )
+        elif self.ends and self.bisection.counts(self.good) == (GOOD_RUNS, GOOD_RUNS):
+            seen = sorted(known)[0] or UNNAMED
+            self._stop(
+                f"{self.good} (the good end) failed in {GOOD_RUNS} of {GOOD_RUNS} runs, too, though by another cause "
+                f"({outcome.reason}, not {seen}): look for one cause alone, --cause CODE",
                 moot=True,
             )
         elif same:

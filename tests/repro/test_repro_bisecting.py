@@ -91,6 +91,11 @@ def test_a_good_end_that_fails_by_another_cause_is_doubt_only() -> None:
 
     assert hunt.stopped == ""
     assert "--cause" in hunt.warnings[0]
+    hunt.take("1.0", came(Verdict.PRODUCT_FAILURE))
+    assert hunt.next() is None, "it always fails: no good end"
+    assert "1.0 (the good end) failed in 2 of 2 runs, too" in hunt.stopped
+    assert "(no cause named, not a-cause)" in hunt.stopped
+    assert (hunt.answer, hunt.moot) == (None, True)
 
 
 def test_only_one_cause_counts_if_asked() -> None:
