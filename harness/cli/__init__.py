@@ -5,7 +5,10 @@ Exit codes: 0 fine, 1 something is wrong (said what), or nobody reads the output
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -64,6 +67,10 @@ _SECTIONS = {
 }
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What writing to a full disk ends with; of standard output no name is told."""
+
+
 class _Lazy(click.Group):
     """Imports a verb's module only when that verb is asked for."""
 
@@ -116,6 +123,9 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point."""
+    # Closed by who started us (`>&-`): then Python has None there, and nobody would read it.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     try:
         code = cli(standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -133,11 +143,15 @@ def main() -> None:
         _complain(error)
         code = 1
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _FULL:
             raise
-        place, seen = str(error.filename)[:300], error.strerror or str(error)
+        place = "for what is printed" if error.filename is None else f"at {str(error.filename)[:300]}"
         _complain(
-            UsageError(f"a place that can be used at {place}", seen=seen, hint="check the path, its rights, the disk")
+            UsageError(
+                f"a place that can be used {place}",
+                seen=error.strerror or str(error),
+                hint="check the path, its rights, the disk",
+            )
         )
         code = 2
     except KeyboardInterrupt:
@@ -148,7 +162,6 @@ def main() -> None:
 
 def _complain(error: SysextError) -> None:
     """What is said may quote a file from anywhere, or a line with a password in it."""
-    from harness.cli.options import tame
-    from harness.events import SECRETS
+    from harness.cli.options import say
 
-    click.echo(f"sysext: {tame(SECRETS.mask(str(error)))}", err=True)
+    say(f"sysext: {error}", err=True)

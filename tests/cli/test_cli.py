@@ -25,6 +25,7 @@ from harness.waiting import Deadline
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "scenarios" / "apps" / "mitmproxy.toml"
+SYSEXT = Path(sys.executable).with_name("sysext")
 Sysext = Callable[..., tuple[int, str, str]]
 
 
@@ -435,3 +436,16 @@ def test_what_cannot_be_used_is_told_and_is_no_answer(sysext: Sysext, words: tup
     assert said.startswith("sysext: ")
     assert "Hint: " in said
     assert sorted(path.name for path in Path().iterdir() if path.is_file()) == ["junk", "signoff.toml"]
+
+
+@pytest.mark.parametrize("output", ["closed", "full"])
+def test_output_that_goes_nowhere(tmp_path: Path, output: str) -> None:
+    if output == "full" and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    command = f"exec {SYSEXT} faults {'>&-' if output == 'closed' else '>/dev/full'}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == (0 if output == "closed" else 2)
+    assert "Traceback" not in done.stderr
+    assert output == "closed" or "Hint: check the path, its rights, the disk" in done.stderr
