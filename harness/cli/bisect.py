@@ -71,7 +71,7 @@ def bisect(
     SCENARIO is a pytest node id or a word of its name. Each run is a fresh one of it at one release (an upgrade: from the
     release before to that one), chosen where it is expected to tell most; each moves the probability of every release. What
     the environment breaks does not count. Releases: those of the app file between --good and --bad; where it only has these
-    two, all that their registry has between. Ctrl-C gives the answer so far.
+    two, all that their registry has between. Ctrl-C gives the answer so far. The --sysext-… options are those of `pytest --help`.
 
     Exit 0: found. 3: undecided, or an end is not what it was said to be. 2: unusable input.
     """

@@ -65,7 +65,7 @@ def repro(
 
     By default a sequential test: it stops as soon as the failure rate is known to be low (--fine) or high (--rate). What the
     environment breaks does not count, and is run again. The first Mac on which it fails is kept running. Ctrl-C gives the
-    answer so far.
+    answer so far. The --sysext-… options are those of `pytest --help`: app, provider, macOS, release, faults and so on.
 
     Exit 0: the rate is accepted. 1: it fails. 3: undecided. 2: unusable input.
     """
