@@ -137,7 +137,9 @@ def see_sheet(frame: Frame, page: Page, lines: Sequence[TextLine], region: Box, 
         region = _up_to(done, region)
     body = contains(page.bodies, [line for line in inside if line.box.y0 - heading.box.y1 <= 5 * heading.box.height])
     rows = _switch_rows(frame, page, [line for line in inside if line is not done], region)
-    if not body and not (done is not None and any(button is not None for _, button in rows)):
+    # Where it is cut off before Done, and its explanation cannot be read: rows that say what they are, with a switch.
+    told = done is not None or any(_is_row(page, line) for line in inside)
+    if not body and not (told and any(button is not None for _, button in rows)):
         return None
     names = [name for name, _ in rows]
     buttons = [button for _, button in rows if button is not None]
@@ -273,7 +275,9 @@ def _switch_rows(frame: Frame, page: Page, inside: Sequence[TextLine], region: B
     if rows:
         return rows
     for line in inside:
-        button = _switch(frame, line, line, region)
+        # Or the extension's own name, whatever that is: the switch is level with the middle of both lines.
+        below = next((other for other in inside if _above(other, inside) is line), line)
+        button = _switch(frame, line, below, region) or _switch(frame, line, line, region)
         if button is not None and not any(known is not None and known.box.overlaps(button.box) for _, known in rows):
             rows.append((line.text, button))
     return rows
@@ -339,7 +343,8 @@ def see_rows(
         # Which of the two a line is differs by a single letter in English: "Driver Extension", "Driver Extensions".
         # Other languages have one word for both: there the (i) button is level with the row that it belongs to.
         of_app = of_kind = None
-        if squash(line.text) in below_names and (name := _above(line, lines)) is not None:
+        said = [squash(part) for part in line.text.split(",")]  # one app may have extensions of several kinds
+        if not below_names.isdisjoint(said) and (name := _above(line, lines)) is not None:
             of_app = _info(frame, name.box.union(line.box), name, line.box.height, region, written)
             off_app = _off_level(of_app, name.box.union(line.box))
         if _one_of(line.text, all_kinds) and (of_app is None or squash(line.text) in own_kinds):

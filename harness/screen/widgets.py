@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.screen.frames import Box, Frame, Pixels
 
@@ -13,6 +14,8 @@ _INK = 36
 """Sum of the three channel differences from the background, from which a pixel belongs to a control. macOS's dark panels
 and their switched-off switches differ by about 90, the light ones by 150."""
 _COLOURFUL = 60
+_MUCH = 0.1
+"""Of a strip's pixels, for a colour to be one that things stand on."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,12 @@ def find_switch(frame: Frame, strip: Box, text_height: int) -> Widget | None:
     Its knob's side tells the state; its colour must not say otherwise.
     """
     pixels = frame.crop(strip)
-    for box, area in reversed(components(pixels)):
+    shapes = list(reversed(components(pixels)))
+    for ground in _grounds(
+        pixels
+    ):  # then on each colour of the row, where a part of it was dimmed or made to stand out
+        shapes += reversed(components(pixels, ground=ground))
+    for box, area in shapes:
         ratio = box.width / max(1, box.height)
         if not 1.4 <= ratio <= 2.7 or not 0.7 * text_height <= box.height <= 2.6 * text_height:
             continue
@@ -70,17 +78,17 @@ def is_default(frame: Frame, text: Box) -> bool:
     return bool(samples) and all(float(sample.max() - sample.min()) > _COLOURFUL for sample in samples)
 
 
-def components(pixels: Pixels, local: int = 0) -> list[tuple[Box, float]]:
-    """(box, how much of it the outline fills) of everything that differs from the strip's usual colour, left to right; with
-    `local` from the usual colour within about that many pixels (it must be thin then).
+def components(pixels: Pixels, local: int = 0, ground: NDArray[np.int64] | None = None) -> list[tuple[Box, float]]:
+    """(box, how much of it the outline fills) of everything that differs from the strip's usual colour (or from `ground`), left
+    to right; with `local` from the usual colour within about that many pixels (it must be thin then).
     """
     import cv2
 
     if pixels.size == 0:
         return []
-    background = np.median(pixels.reshape(-1, 3), axis=0).astype(int)
+    background = np.median(pixels.reshape(-1, 3), axis=0).astype(np.int64) if ground is None else ground
     if local:
-        background = cv2.medianBlur(np.ascontiguousarray(pixels), min(local, 99) | 1).astype(int)
+        background = cv2.medianBlur(np.ascontiguousarray(pixels), min(local, 99) | 1).astype(np.int64)
     mask = (np.abs(pixels.astype(int) - background).sum(axis=2) > _INK).astype(np.uint8)
     outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     found = []
@@ -94,6 +102,18 @@ def components(pixels: Pixels, local: int = 0) -> list[tuple[Box, float]]:
     return sorted(found, key=lambda item: item[0].x0)
 
 
+def _grounds(pixels: Pixels) -> list[NDArray[np.int64]]:
+    """The colours that much of a strip has, two at most; none where nearly all of it has one."""
+    if pixels.size == 0:
+        return []
+    flat = pixels.reshape(-1, 3)
+    kinds, counts = np.unique(flat >> 3, axis=0, return_counts=True)
+    common = sorted(zip(counts.tolist(), kinds.tolist(), strict=True), reverse=True)[:2]
+    if len(common) < 2 or common[1][0] < _MUCH * len(flat):
+        return []
+    return [np.median(flat[(flat >> 3 == kind).all(axis=1)], axis=0).astype(np.int64) for _, kind in common]
+
+
 def _switch_state(shape: Pixels) -> str:
     inner = shape[shape.shape[0] // 4 : -max(1, shape.shape[0] // 4)].astype(int)
     width = inner.shape[1]
@@ -104,8 +124,7 @@ def _switch_state(shape: Pixels) -> str:
     bright = [float(tone.sum()) for tone in tones]
     # The knob is the brighter half, white or nearly so; the other half shows the fill.
     knob = "off" if bright[0] > bright[1] + 20 else "on" if bright[1] > bright[0] + 20 else ""
-    fill = tones[1] if knob == "off" else tones[0]
-    colourful = float(fill.max() - fill.min()) > _COLOURFUL
-    if knob == "off" and colourful:
+    colourful = [float(tone.max() - tone.min()) > _COLOURFUL for tone in tones]
+    if knob == "off" and any(colourful):  # a knob has no colour, nor has what is off
         return ""
     return knob

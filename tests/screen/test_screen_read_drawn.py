@@ -219,7 +219,7 @@ def test_pages_with_rows(reader: RapidReader) -> None:
 def test_a_language_that_is_not_known_is_not_guessed(reader: RapidReader) -> None:
     seen = read(
         drawing.alert(
-            "Systeemextensie geblokkeerd", "“LuLu” wilde een extensie laden.", ["OK", "Open Systeeminstellingen"]
+            "Rendszerbővítmény letiltva", "“LuLu” bővítményt akart betölteni.", ["OK", "Rendszerbeállítások megnyitása"]
         ),
         reader,
     )

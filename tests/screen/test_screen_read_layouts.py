@@ -142,10 +142,45 @@ def test_a_row_is_no_heading() -> None:
     page.text(46, 110, "LuLu", 13)
     page.text(46, 128, "Driver Extension", 11)
     page.switch(380, 106, "LuLu", on=False)
+    seen = page.seen(app_name="LuLu")  # cut off before Done: known by its row
+    assert (seen.window, seen.rows) == ("settings-extensions-sheet", ("LuLu",))
     page.button((370, 200, 440, 224), "Done", default=True)
     seen = page.seen(app_name="LuLu")
     assert seen.advice is not None, seen.why
     assert page.boxes["LuLu"].overlaps(seen.advice.box)
+
+
+def test_rows_of_a_sheet_say_the_extension_s_name_below_the_app_s() -> None:
+    """Whatever it is called; and the row that is asked for, not the first."""
+    page = Page(460, 300, scale=2.0)
+    page.text(30, 28, "Driver Extensions", 15)
+    page.text(30, 46, "These extensions run in the background.", 12)
+    for index, (app, name) in enumerate((("Foo", "com.example.foo.driver"), (".Manager-VirtualHID", IDENTIFIER))):
+        page.text(46, 100 + 48 * index, app, 12)
+        page.text(46, 115 + 48 * index, name, 10)
+        page.switch(400, 98 + 48 * index, app, on=False)
+    seen = page.seen(app_name=".Manager-VirtualHID")
+    assert seen.rows == ("Foo", ".Manager-VirtualHID")
+    assert seen.advice is not None, seen.why
+    assert page.boxes[".Manager-VirtualHID"].overlaps(seen.advice.box)
+    assert page.seen().advice is None
+    assert page.seen(app_name=IDENTIFIER).advice is None
+
+
+def test_an_app_with_extensions_of_several_kinds() -> None:
+    page = extensions(["Login Items & Extensions", "Extensions", "By App"], [("LuLu", "Network Extension, Sharing")])
+    seen = page.seen(app_name="LuLu", extension_kind="network")
+    assert seen.advice is not None, seen.why
+    assert page.boxes["LuLu"].overlaps(seen.advice.box)
+
+
+def test_a_switch_below_such_words_is_no_sheet() -> None:
+    """Not where its row says nothing of an extension, and nothing explains it."""
+    page = Page(460, 200, scale=2.0)
+    page.text(30, 28, "Network Extensions", 15)
+    page.text(46, 110, "Dark mode", 13)
+    page.switch(380, 106, "Dark mode", on=False)
+    assert page.seen().advice is None
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,27 @@ def test_switches_are_found_and_read(on: bool, dark: bool, scale: int, accent: t
     assert find_info(frame, Box(20, 0, 190 * scale, 60 * scale), 15 * scale) is None
 
 
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("on", [False, True])
+def test_a_switch_where_the_rest_is_dimmed(on: bool, dark: bool) -> None:
+    pixels = np.array(draw_switch(on=on, dark=dark, scale=2, accent=(20, 112, 240)).pixels)
+    dimmed = (pixels * 0.55).astype(np.uint8)
+    dimmed[10:106, 370:494] = pixels[10:106, 370:494]
+    found = find_switch(Frame(dimmed, 0, 0.0), Box(40, 0, 600, 120), 30)
+    assert found is not None
+    assert found.state == ("on" if on else "off")
+    assert abs(found.box.centre[0] - 432) <= 4
+
+
+def test_a_knob_has_no_colour() -> None:
+    """What is brighter at the left is a knob only where it is grey or white."""
+    frame = draw_switch(on=True, dark=True, scale=2, accent=(90, 160, 255))
+    pixels = np.array(frame.pixels)
+    pixels[(pixels == 255).all(axis=2)] = 0
+    found = find_switch(Frame(pixels, 0, 0.0), Box(40, 0, 600, 120), 30)
+    assert found is None or not found.state
+
+
 # --- real text, drawn windows
 
 SCENES = {
