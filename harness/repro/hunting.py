@@ -115,7 +115,8 @@ def verdict_lines(hunt: Hunt, *, folder: Path, seconds: float, simulated: bool) 
     failed = [outcome for _, outcome, counts in hunt.outcomes if counts and outcome.failed and outcome.case]
     if failed:
         lines.append(f"a failure: {failed[0].case}")
-    lines.append(f"{seconds / max(1, len(hunt.outcomes)):.0f} s per run; case files: {folder}")
+    each = f"{seconds / len(hunt.outcomes):.0f} s per run; " if hunt.outcomes else ""
+    lines.append(f"{each}case files: {folder}")
     if simulated:
         lines.append("SIMULATED: no real Mac took part; this says nothing about a release")
     return lines
