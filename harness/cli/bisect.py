@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import echo, remove_if_empty, run_folder, say, tame, usage_only
+from harness.cli.options import echo, remove_if_empty, run_folder, say, tame, usage_only, write_whole
 from harness.errors import SysextError, UsageError
 
 if TYPE_CHECKING:
@@ -272,10 +272,7 @@ def _finish(
         if str(path) == "-":
             echo(text)
             continue
-        partial = path.with_name(f".{path.name}.partial")
         try:
-            partial.write_text(text, encoding="utf-8", errors="replace")
-            partial.replace(path)
+            write_whole(path, text)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             say(f"sysext: the answer could not be written to {path}: {error}", err=True)

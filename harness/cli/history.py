@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import settings_from, usage_only
+from harness.cli.options import settings_from, usage_only, write_whole
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -156,13 +155,9 @@ def _why_nothing(store: History, selection: Selection) -> list[str]:
 
 def _write(path: Path, text: str) -> None:
     """All of it or nothing."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8", errors="replace")
-        partial.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise UsageError(f"a file at {path} that can be written", seen=str(error), hint="check -o") from error
 
 

@@ -74,6 +74,28 @@ def remove_if_empty(folder: Path, *ours: str) -> None:
             folder.parent.rmdir()
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file: all of it or nothing. What is no file (/dev/stdout, /dev/null, a pipe) is written into, never put aside; a link
+    stays one.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(text)
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        partial.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+
+
 def say(text: str, *, err: bool = False) -> None:
     """Print a line, masked and tamed, as `echo` does."""
     from harness.events import SECRETS

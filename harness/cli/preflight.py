@@ -229,10 +229,9 @@ def _plain(text: str, style: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     """All of it, or nothing."""
-    partial = path.with_name(f".{path.name}.partial")
+    from harness.cli.options import write_whole
+
     try:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        partial.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UsageError(f"{path} to be written", seen=str(error), hint="check the folder") from error

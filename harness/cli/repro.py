@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import echo, remove_if_empty, run_folder, say
+from harness.cli.options import echo, remove_if_empty, run_folder, say, write_whole
 from harness.errors import SysextError, UsageError
 
 if TYPE_CHECKING:
@@ -158,10 +158,7 @@ def _record(folder: Path, settings: Settings, *, plain: bool) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8", errors="replace")
-        partial.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         say(f"sysext: the report could not be written to {path}: {error}", err=True)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -449,3 +450,21 @@ def test_output_that_goes_nowhere(tmp_path: Path, output: str) -> None:
     assert done.returncode == (0 if output == "closed" else 2)
     assert "Traceback" not in done.stderr
     assert output == "closed" or "Hint: check the path, its rights, the disk" in done.stderr
+
+
+def test_a_file_is_written_whole_and_what_is_none_is_not_put_aside(tmp_path: Path) -> None:
+    file, link, pipe = tmp_path / "file", tmp_path / "link", tmp_path / "pipe"
+    file.write_text("before", encoding="utf-8")
+    link.symlink_to(file)
+    options.write_whole(link, "after ☃")
+    assert (link.is_symlink(), file.read_text(encoding="utf-8")) == (True, "after ☃")
+    os.mkfifo(pipe)
+    came: list[str] = []
+    reader = threading.Thread(target=lambda: came.append(pipe.read_text(encoding="utf-8")), daemon=True)
+    reader.start()
+    options.write_whole(pipe, "through")
+    reader.join(60)
+    assert (came, pipe.is_fifo()) == (["through"], True)
+    with pytest.raises(OSError):
+        options.write_whole(tmp_path / "no" / "folder", "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "pipe"]
