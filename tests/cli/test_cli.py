@@ -468,3 +468,12 @@ def test_a_file_is_written_whole_and_what_is_none_is_not_put_aside(tmp_path: Pat
     with pytest.raises(OSError):
         options.write_whole(tmp_path / "no" / "folder", "x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "pipe"]
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout here")
+def test_a_report_may_go_to_standard_output_by_its_name(tmp_path: Path) -> None:
+    script = (
+        "import pathlib; from harness.cli.options import write_whole; write_whole(pathlib.Path('/dev/stdout'), 'x')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, b"x"), done.stderr
