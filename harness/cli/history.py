@@ -74,6 +74,7 @@ def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
 
     Exit 0. 2: something cannot be read; then nothing is added.
     """
+    from harness.history.intervals import plural
     from harness.history.rows import read_paths
     from harness.history.store import open_history
 
@@ -83,7 +84,7 @@ def import_(settings: Settings, paths: tuple[Path, ...]) -> None:
     found = read_paths(paths)
     with usage_only(), open_history(settings) as store:
         added = store.add(found.rows)
-    click.echo(f"{added.added} runs added, {added.known} already there")
+    click.echo(f"{plural(added.added, 'run', none='0')} added, {added.known} already there")
     if added.differing:
         click.echo(f"{added.differing} of those have another outcome here; what was recorded first stays")
     if found.unfinished:

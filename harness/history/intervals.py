@@ -173,9 +173,9 @@ def percent(rate: float) -> str:
     return f"{number:.0f} %" if number >= 10 else f"{number:.1f} %" if number >= 0.1 else f"{number:.2g} %"
 
 
-def plural(number: int, noun: str) -> str:
+def plural(number: int, noun: str, *, none: str = "no") -> str:
     """A number of things as people say it: "1 run", "2 runs", "no runs"."""
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+    return f"{number or none} {noun}{'' if number == 1 else 's'}"
 
 
 def _check(failures: int, runs: int, confidence: float) -> None:

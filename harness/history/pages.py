@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from html import escape
 from itertools import groupby
 
-from harness.history.intervals import percent
+from harness.history.intervals import percent, plural
 from harness.history.rates import Cell, Compared, Page
 
 _EPOCH = date(1970, 1, 1)
@@ -22,7 +22,9 @@ _STEP, _HEIGHT = 3, 28  # pixels
 def as_text(page: Page) -> str:
     """Rates, first sightings and the comparison, as aligned lines."""
     lines = [_SIMULATED if page.simulated else "Real Macs."]
-    lines.append(f"{page.runs} runs; failure rates with {page.method} intervals at {page.confidence:.0%}.")
+    lines.append(
+        f"{plural(page.runs, 'run', none='0')}; failure rates with {page.method} intervals at {page.confidence:.0%}."
+    )
     if not page.cells:
         lines.append(
             "Runs on real Macs are shown without --simulated." if page.simulated else "--simulated shows the others."
@@ -55,7 +57,7 @@ def as_html(page: Page) -> str:
     if page.simulated:
         parts.append(f'<p class="simulated">{escape(_SIMULATED)}</p>')
     parts.append(
-        f"<p>{page.runs} runs. Intervals: {escape(page.method)}, {page.confidence:.0%}. A bar is a day or more; its dark "
+        f"<p>{plural(page.runs, 'run', none='0')}. Intervals: {escape(page.method)}, {page.confidence:.0%}. A bar is a day or more; its dark "
         f"part is what failed. Made {page.made:%Y-%m-%d %H:%M} UTC.</p>"
     )
     if page.compared_by:
@@ -100,7 +102,9 @@ def sparkline(points: Sequence[tuple[int, int, int]]) -> str:
             if number:
                 tall = max(1, _HEIGHT * number // tallest)
                 paths[kind].append(f"M{place * _STEP} {_HEIGHT}v-{tall}h{_STEP - 1}v{tall}z")
-    said = f"{_date(first)} to {_date(last)}, {span} day{'s' if span > 1 else ''} a bar, at most {tallest} runs"
+    said = (
+        f"{_date(first)} to {_date(last)}, {span} day{'s' if span > 1 else ''} a bar, at most {plural(tallest, 'run')}"
+    )
     drawn = "".join(f'<path class="{kind}" d="{"".join(path)}"/>' for kind, path in paths.items() if path)
     return f'<svg width="{_MOST_BARS * _STEP}" height="{_HEIGHT}" role="img"><title>{said}</title>{drawn}</svg>'
 

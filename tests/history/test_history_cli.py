@@ -175,7 +175,7 @@ def test_a_plot() -> None:
 
 def test_import(sysext: Sysext, tmp_path: Path) -> None:
     case_file(tmp_path / "artifacts" / "run" / "case")
-    assert sysext("import", "artifacts")[:2] == (0, "1 runs added, 0 already there\n")
+    assert sysext("import", "artifacts")[:2] == (0, "1 run added, 0 already there\n")
     assert sysext("import", "artifacts", "artifacts/run/case/result.json")[1] == "0 runs added, 1 already there\n"
     changed = tmp_path / "artifacts" / "run" / "case" / "result.json"
     changed.write_text(changed.read_text().replace("product-failure", "passed"))

@@ -233,7 +233,7 @@ def _part_says(status: Status, count: int, failures: int, planned: int, missing:
     limit = exact(rate)
     if status == "not met":
         shown = "the limit is exceeded" if count < planned else f"less than {limit} is not shown"
-        return f"{shown}: {failures} of {count} failed ({missing} more clean runs would show it)"
+        return f"{shown}: {failures} of {count} failed ({_number(missing, 'more clean run')} would show it)"
     return f"{_number(missing, 'clean run')} missing"
 
 
