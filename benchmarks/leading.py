@@ -27,6 +27,8 @@ PATIENCE = 120.0
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _children: set[subprocess.Popen[bytes]] = set()
+_BREAK_OFF = signal.SIGTERM if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else signal.SIGINT
+"""Started in the background of a script, we ignore Ctrl-C, and so does whatever we start."""
 _ending = threading.Event()
 
 
@@ -129,7 +131,7 @@ def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
     until = time.monotonic() + PATIENCE
     for child in children:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGINT)
+            os.killpg(child.pid, _BREAK_OFF)
     for child in children:
         while child.returncode is None:
             try:

@@ -7,7 +7,6 @@ one process alone, a worker that dies does not take the answer with it, and `-n 
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Any
 from harness.errors import UsageError, Verdict
 from harness.repro.deciding import Decider, Draw
 from harness.repro.outcomes import Outcome
-from harness.repro.processes import Patience, refusal
+from harness.repro.processes import Patience, interrupt, refusal
 from harness.repro.questions import Question
 
 DEATHS = 3
@@ -247,8 +246,7 @@ class Loop:
                 with contextlib.suppress(OSError):
                     worker.connection.send(("end",))
                 if busy:
-                    with contextlib.suppress(ProcessLookupError):
-                        worker.process.send_signal(signal.SIGINT)
+                    interrupt(worker.process)
             until = time.monotonic() + GRACE
             told = 0
             while self._workers:

@@ -19,7 +19,7 @@ from typing import Any
 
 from harness.errors import HarnessError, UsageError, Verdict
 from harness.repro.outcomes import Outcome
-from harness.repro.processes import refusal
+from harness.repro.processes import interrupt, refusal
 
 GRACE = 300.0
 """Seconds that a worker has to put its Mac away; the settings' own limits are shorter."""
@@ -124,8 +124,7 @@ class Prober:
     def interrupt(self) -> None:
         """Tell the worker to break off its run, as Ctrl-C would. Does not wait: see `close`."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGINT)
+            interrupt(self._process)
 
     def __enter__(self) -> Prober:
         return self

@@ -15,6 +15,8 @@ from typing import Any
 from harness.errors import EnvironmentFailure, HarnessError, UsageError
 
 _TAIL = 8000
+_DEAF = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+"""We were started where Ctrl-C is ignored, in the background of a script; whatever we start inherits that."""
 
 
 def run_pytest(
@@ -54,6 +56,12 @@ def run_pytest(
         raise EnvironmentFailure("pytest to be started", seen=str(error), hint="is the disk full?") from error
 
 
+def interrupt(process: subprocess.Popen[bytes]) -> None:
+    """Tell a child to break off in order, as at Ctrl-C: by SIGTERM if it ignores that from birth. Does not wait."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM if _DEAF else signal.SIGINT)
+
+
 def _waited(process: subprocess.Popen[bytes]) -> int:
     interrupted: KeyboardInterrupt | None = None
     while True:
@@ -62,8 +70,7 @@ def _waited(process: subprocess.Popen[bytes]) -> int:
         except KeyboardInterrupt as error:
             if interrupted is None:
                 interrupted = error
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGINT)
+                interrupt(process)
             continue
         if interrupted is not None:
             raise interrupted

@@ -22,7 +22,8 @@ from benchmarks.leading import in_a_process, processes, run_child, threads
 
 HERE = Path(__file__).parent
 CHILD = '''
-import os, pathlib, time
+import os, pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the harness takes it
 try:
     pathlib.Path("child.here").write_text(str(os.getpid()))
     time.sleep(300)
@@ -73,7 +74,10 @@ def test_what_was_started_ends_with_the_leader(tmp_path: Path, number: signal.Si
     script.write_text(LEADER, encoding="utf-8")
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
     leader = subprocess.Popen(
-        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # we may have been started without
     )
     try:
         eventually(lambda: len(list(tmp_path.glob("*.here"))) == 3)
