@@ -25,6 +25,14 @@ _DEEPEST = 24
 """How far below its title a dialog goes, in heights of the title's lines."""
 
 
+_ROOM = 1.4
+"""Heights of a title's line without words: between a window's upper edge and what it says there is its icon."""
+_GAP = 4.0
+"""In heights of a title's line: real alerts leave 1.5 at most between two lines; an arrow may hide some."""
+_ACROSS = 0.9
+"""How much of the buttons' width an edge takes; a row of letters changes less than 0.7 of it."""
+_EDGE = 12
+"""Sum of the three channel differences from one row to the next but one, where a window's edge and shadow are."""
 _NEAR = 12
 _WORDS = 12
 """Words on the ground that a picture stands on: so near, in heights of the title's lines, and so many letters in a line."""
@@ -63,6 +71,8 @@ def see_dialog(
             why = f"'{button.text}' is greyed out"
         elif button_around(frame, own.box) is None and button_around(frame, partner.box) is None:
             why = f"'{button.text}' stands on no button: words, not a window"
+        elif page.window != PASSWORD and _something_in_front(frame, title, own.box.union(partner.box), column):
+            why = f"another window stands between the title and '{button.text}'"
         elif _in_a_document(frame, title, column, buttons, lines):
             why = "a picture of such a window inside a document"
         else:
@@ -112,7 +122,9 @@ def _column(title: Match, lines: Sequence[TextLine]) -> list[TextLine]:
 
 
 def _pairs(page: Page, spec: ButtonSpec, lines: Sequence[TextLine]) -> list[tuple[TextLine, TextLine]]:
-    """Where a button and its partner stand side by side or in a pile: (button, partner), the nearest to one another first."""
+    """Where a button and its partner stand side by side or in a pile: (button, partner), the uppermost first, of those the nearest to
+    one another.
+    """
     own = [line for line in lines if spec.matches(line.text)]
     partners = [
         line for other in page.buttons if other.role == spec.partner for line in lines if other.matches(line.text)
@@ -126,8 +138,10 @@ def _pairs(page: Page, spec: ButtonSpec, lines: Sequence[TextLine]) -> list[tupl
             beside = down <= 0.6 * height and across <= 16 * height
             piled = across <= 1.2 * height and 0.6 * height < down <= 5 * height
             if beside or piled:
-                found.append((across + down, one, two))
-    return [(one, two) for _, one, two in sorted(found, key=lambda item: item[0])]
+                found.append((max(one.box.centre[1], two.box.centre[1]), across + down, one, two))
+    # Further below may stand another dialog with the same buttons.
+    lowest = min((low for low, *_ in found), default=0) + (own[0].box.height if own else 0)
+    return [(one, two) for low, near, one, two in sorted(found, key=lambda item: (item[0] > lowest, item[1]))]
 
 
 def _buttons(
@@ -164,6 +178,37 @@ def _field(page: Page, column: Sequence[TextLine], buttons: Sequence[Button]) ->
     height = push[0].box.height
     x0, x1 = min(button.box.x0 for button in push), max(button.box.x1 for button in push)
     return Box(x0, top - 3 * height, x1, top - 2 * height)
+
+
+def _something_in_front(frame: Frame, title: Match, pair: Box, column: Sequence[TextLine]) -> bool:
+    """Whether the buttons are those of a window that covers the lower part of the title's.
+
+    Its upper edge goes all across above them, and below that edge is an icon's room without words; or there is more room between
+    two lines than any alert leaves. (A password window has its fields there.)
+    """
+    height = min(line.box.height for line in title.lines)
+    reached = title.box.y1
+    for line in sorted(column, key=lambda line: line.box.y0):
+        if line.box.y0 < pair.y0 and line.box.y0 - reached > _GAP * height:
+            return True
+        reached = max(reached, line.box.y1)
+    top, bottom = title.box.y1, pair.y0 - height // 2
+    rows = frame.crop(Box(pair.x0, top, pair.x1, bottom)).astype(np.int64)
+    if rows.shape[0] < _ROOM * height:
+        return False
+    change = np.abs(rows[2:] - rows[:-2]).sum(axis=2) > _EDGE
+    edges = np.nonzero(change.mean(axis=1) > _ACROSS)[0]
+    for group in np.split(edges, np.nonzero(np.diff(edges) > 0.6 * height)[0] + 1):
+        if not group.size:
+            continue
+        above, under = rows[group[0]], rows[group[-1] + 2]
+        if np.abs(np.median(above, axis=0) - np.median(under, axis=0)).sum() <= _EDGE:
+            continue  # a line that was drawn there: the same on both sides
+        y = top + int(group[-1]) + 2
+        below = min((line.box.y0 for line in column if line.box.centre[1] > y), default=bottom)
+        if below - y >= _ROOM * height:
+            return True
+    return False
 
 
 def _in_a_document(

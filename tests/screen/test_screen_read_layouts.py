@@ -248,6 +248,42 @@ def test_a_picture_of_an_alert_in_an_app_s_own_window(shadow: bool, reader: Rapi
         assert "document" in seen.why
 
 
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_an_alert_in_front_of_ours(stacked: bool, dark: bool, reader: RapidReader) -> None:
+    """Its buttons stand below our title and are not ours, though they say the same. Where it leaves ours in sight, ours count."""
+    ours = drawing.alert(TITLE, BODY, ["Allow", "Don’t Allow"], default=1, stacked=stacked, dark=dark)
+    other = drawing.alert(
+        "“LuLu” would like to access the camera.",
+        "It is for calls.",
+        ["Allow", "Don’t Allow"],
+        stacked=stacked,
+        dark=dark,
+    )
+    for down, expected in ((156, False), (ours.height + 10, True)):
+        whole = drawing.on_desktop(ours, (700, 800))
+        mine = whole.boxes["Allow"]
+        pixels = np.array(whole.image)
+        left = (700 - ours.width) // 2
+        top = round((800 - ours.height) / 3) + down
+        shadow = np.zeros(pixels.shape[:2], np.float32)
+        shadow[top + 6 : top + other.height + 10, left : left + other.width] = 0.4
+        pixels = (pixels * (1 - cv2.GaussianBlur(shadow, (0, 0), 9))[..., None]).astype(np.uint8)
+        pixels[top : top + other.height, left : left + other.width] = np.asarray(other.image)
+        seen = recognise(Frame(pixels, 0, 0.0), reader)
+        assert (seen.advice is not None) is expected, seen.why
+        assert seen.advice is None or (seen.window == "ne-filter-consent" and mine.overlaps(seen.advice.box))
+
+
+def test_a_frame_drawn_around_words_is_no_window(reader: RapidReader) -> None:
+    picture = drawing.alert(TITLE, BODY, ["Allow", "Don’t Allow"], default=1, stacked=False, scale=2.0)
+    end = picture.boxes["Allow"].y0 / 2 - 8
+    picture.rectangle((8, 96, 252, end), None, outline=(240, 30, 30))
+    seen = recognise(picture.frame(), reader)
+    assert seen.advice is not None, seen.why
+    assert picture.boxes["Allow"].overlaps(seen.advice.box)
+
+
 def test_warming_up_loads_what_reads() -> None:
     """Both models, or the first alert waits for the second one."""
     reader = RapidReader()

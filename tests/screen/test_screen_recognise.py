@@ -82,7 +82,7 @@ def test_a_torn_dont_allow_is_no_allow(torn: tuple[str, str]) -> None:
 
 def test_open_settings_wants_ok_beside_it() -> None:
     text = (line("System Extension Blocked", 400, 100), line("The application “X” tried to load new", 400, 125),
-            line("system extension(s).", 400, 141))  # fmt: skip
+            line("system extension(s) at login.", 400, 141))  # fmt: skip
     seen = see(*text, line("OK", 400, 200), line("Open System Settings", 400, 234))
     assert seen.window == "alert-blocked"
     assert seen.app_name == "X"
