@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.bench_screens import REAL, inside, real
 from benchmarks.common import judge
 from harness.screen import Box, Frame, RapidReader, Sighting, recognise
+from harness.screen.sighting import PASSWORD
 
 FLOOR = 0.9
 SHARE = 3
@@ -327,12 +328,12 @@ def look_alikes(seen: Sighting, frame: Frame, row: Row) -> Iterator[tuple[str, P
     if partners:
         yield "partner painted over", _painted(frame, partners)
     if seen.title is not None:
-        yield "title painted over", _painted(frame, [line.box for line in seen.lines if line.box.overlaps(seen.title)])
         words = _painted(frame, [line.box for line in seen.lines if line.box.overlaps(seen.title)])
-        yield (
-            "another title",
-            _written(words, seen.title, "“Notes” Would Like to Access Files in Your Documents Folder"),
-        )
+        yield "title painted over", np.array(words)
+        other = _written(words, seen.title, "“Notes” Would Like to Access Files in Your Documents Folder")
+        yield "another title", other
+        if seen.window != PASSWORD:
+            yield "another in front", _in_front(np.array(frame.pixels), other, seen.title)
     kept = [button.box for button in seen.buttons]
     rest = [line.box for line in seen.lines if not any(line.box.overlaps(box) for box in kept)]
     if rest:
@@ -346,6 +347,17 @@ def _painted(frame: Frame, boxes: list[Box]) -> Picture:
         wide = box.padded(2, frame.size)
         rim = np.concatenate([out[wide.y0, wide.x0 : wide.x1], out[wide.y1 - 1, wide.x0 : wide.x1]])
         out[wide.y0 : wide.y1, wide.x0 : wide.x1] = np.median(rim, axis=0)
+    return out
+
+
+def _in_front(picture: Picture, other: Picture, title: Box) -> Picture:
+    """Another alert over the lower part of one: the title stays in sight, its buttons do not."""
+    height, width = picture.shape[:2]
+    y = title.y1 + 12
+    out = np.full((y + height + 20, width, 3), (60, 80, 100), np.uint8)
+    out[:height] = picture
+    out = _shadowed(out, 0, y, width, height)
+    out[y : y + height] = other
     return out
 
 
