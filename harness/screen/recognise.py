@@ -106,7 +106,7 @@ def _known(
         if page.layout == "sheet":
             found = see_sheet(frame, page, lines, region, app_name)
         elif page.layout == "blocked":
-            found = see_blocked(frame, page, lines, groups, app_name)
+            found = see_blocked(frame, page, catalog, lines, groups, app_name)
         elif page.layout == "checklist":
             found = see_checklist(frame, page, lines, app_name)
         elif page.layout == "rows":

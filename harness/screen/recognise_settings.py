@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from harness.screen.catalog import Page
+from harness.screen.catalog import Catalog, Page
 from harness.screen.frames import Box, Frame
 from harness.screen.layout import Match, Paragraph, around, contains, find, find_any
 from harness.screen.looks import button_around, greyed
@@ -16,9 +16,16 @@ from harness.screen.widgets import find_info, find_switch, is_default
 
 
 def see_blocked(
-    frame: Frame, page: Page, lines: Sequence[TextLine], groups: Sequence[Paragraph], wanted: str | None
+    frame: Frame,
+    page: Page,
+    catalog: Catalog,
+    lines: Sequence[TextLine],
+    groups: Sequence[Paragraph],
+    wanted: str | None,
 ) -> Sighting | None:
     """The Security part of Settings, with something that waits for "Allow"."""
+    denials = [line for line in lines if catalog.refusal(line.text) == "deny"]
+    free = [line for line in lines if not any(_beside(line, denial) for denial in denials)]
     lock = find_any((*page.lock_closed, *page.lock_open), groups)
     marked = any(alike(line.text, mark) for line in lines for mark in page.marks)
     if (page.lock_closed or page.lock_open) and lock is None and not marked:
@@ -36,7 +43,7 @@ def see_blocked(
     why = ""
     for match in matches:
         name = match.holes.get("app")
-        allow = _right_of(frame, page, "approve", match, lines, texts)
+        allow = _right_of(frame, page, "approve", match, free, texts)
         if allow is not None:
             buttons.append(allow)
         if app is None or is_app(name, wanted):
@@ -95,6 +102,14 @@ def _sentences(page: Page, groups: Sequence[Paragraph]) -> list[Match]:
             exact = [match for match in matches if match.holes.get("app")]
             found.append(min(exact or matches, key=lambda match: match.mistakes))
     return found
+
+
+def _beside(button: TextLine, denial: TextLine) -> bool:
+    """Whether a button belongs to an alert in front of the page: beside it, or above or below, stands one that denies."""
+    height = max(button.box.height, denial.box.height)
+    across = abs(button.box.centre[0] - denial.box.centre[0])
+    down = abs(button.box.centre[1] - denial.box.centre[1])
+    return (down <= 0.6 * height and across <= 16 * height) or (across <= 1.2 * height and down <= 5 * height)
 
 
 def _right_of(

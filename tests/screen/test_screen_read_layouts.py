@@ -284,6 +284,30 @@ def test_a_frame_drawn_around_words_is_no_window(reader: RapidReader) -> None:
     assert picture.boxes["Allow"].overlaps(seen.advice.box)
 
 
+def blocked_page(other: list[tuple[int, int, str]]) -> Page:
+    page = Page(560, 260, scale=2.0)
+    page.text(30, 30, "Security", 15)
+    page.text(30, 90, "System software from application “LuLu”", 13)
+    page.text(30, 107, "was blocked from loading.", 13)
+    for x, y, text in other:
+        page.button((x - 50, y - 12, x + 50, y + 12), text)
+    return page
+
+
+def test_an_alert_in_front_of_the_page() -> None:
+    """It covers the page's button, and has one that says the same, beside the one that denies."""
+    ours = blocked_page([(480, 100, "Allow")])
+    assert ours.seen().advice is not None
+    assert ours.boxes["Allow"].overlaps(ours.seen().advice.box)
+    for other in ([(360, 120, "Allow"), (480, 120, "Don’t Allow")], [(400, 110, "Allow"), (400, 144, "Don’t Allow")]):
+        seen = blocked_page(other).seen()
+        assert seen.window == "settings-privacy-security"
+        assert seen.advice is None
+    both = blocked_page([(480, 100, "Allow"), (300, 180, "Allow"), (300, 214, "Don’t Allow")])
+    assert both.seen().advice is not None
+    assert both.seen().advice.box.centre[1] < 240
+
+
 def test_warming_up_loads_what_reads() -> None:
     """Both models, or the first alert waits for the second one."""
     reader = RapidReader()
