@@ -110,6 +110,7 @@ class Cause:
             does not work), `machine` (something on the machine).
         foreign: May be about another vendor's process: counts less where something else explains the failure.
         outranks: Causes that are only its consequence: where both are found, they come after it.
+        over_by: Facts which say that things went on after it: then it comes after what else is found.
         herrings: What looks like it and is not, in words.
     """
 
@@ -125,6 +126,7 @@ class Cause:
     reach: Reach = "product"
     foreign: bool = False
     outranks: tuple[str, ...] = ()
+    over_by: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     herrings: tuple[str, ...] = ()
 
@@ -183,6 +185,7 @@ class _CauseData(msgspec.Struct, forbid_unknown_fields=True):
     reach: Reach = "product"
     foreign: bool = False
     outranks: list[str] = []
+    over_by: list[str] = []
     references: list[str] = []
     herrings: list[str] = []
 
@@ -260,6 +263,7 @@ def _read_file(name: str, text: str) -> Iterator[Cause]:
             reach=cause.reach,
             foreign=cause.foreign,
             outranks=tuple(cause.outranks),
+            over_by=tuple(cause.over_by),
             references=tuple(cause.references),
             herrings=tuple(cause.herrings),
         )

@@ -173,6 +173,10 @@ class History:
         self._cancelled: Unit | None = None
         self._dropped: list[Unit] = []
         self._coalesced: list[Unit] = []
+        self._joined: set[str] = set()
+        """Extensions of which the last request was joined to one that waits."""
+        self._overtaken: dict[str, Unit] = {}
+        """Where a request came after the joined ones that was decided by itself."""
         self._new_requests = 0
         self._asked: list[Unit] = []
         self._boots: list[tuple[int, str]] = []
@@ -301,7 +305,12 @@ class History:
             self._note(self._current, f"decision: {decision}", unit)
             if decision.startswith("coalesce"):
                 self._coalesced.append(unit)
-            elif decision == "activateNew":
+                self._joined.add(self._current)
+                self._overtaken.pop(self._current, None)
+            elif self._current in self._joined:
+                self._joined.remove(self._current)
+                self._overtaken[self._current] = unit
+            if decision == "activateNew":
                 self._new_requests += 1
         if _REPLACE.search(text):
             self.replaced = True
@@ -465,6 +474,9 @@ class History:
         for unit, gone, answered in self._conflicts:
             if gone and not answered:
                 yield Fact("conflict-unanswered", unit)
+        if not self._joined:
+            for identifier, unit in self._overtaken.items():
+                yield Fact("joined-request-overtaken", unit, identifier)
         if len(self._dropped) >= REPEATED:
             yield Fact("invalidated-after-replacement", self._dropped[0])
         if self._cancelled is not None:

@@ -100,7 +100,7 @@ def rank(
         proven += [item for item in failures if not item.proven and not item.cause.of_our_own and _concur(item)]
     suspected = [item for item in failures if item not in proven]
     for item in proven:
-        _score(item, proven, history)
+        _score(item, proven, history, by_name)
     proven.sort(key=lambda item: (-item.score, catalog.order[item.cause.id]))
     proven = _after_what_outranks_them(proven)
     lacks = [(item.cause.id, _lack(item, excerpt=excerpt)) for item in suspected]
@@ -171,7 +171,7 @@ def _without(hits: Hits, lines: frozenset[tuple[str, int]]) -> Hits | None:
     return Hits(hits.count, kept, hits.last) if kept else None
 
 
-def _score(item: Evidence, proven: list[Evidence], history: History) -> None:
+def _score(item: Evidence, proven: list[Evidence], history: History, facts: Mapping[str, Hits]) -> None:
     cause = item.cause
     best = max(item.signs, key=lambda each: each[2])
     item.score = best[2] * 20 + _REACH[cause.reach] + _SEVERITY[cause.severity]
@@ -191,6 +191,9 @@ def _score(item: Evidence, proven: list[Evidence], history: History) -> None:
     if item.ours:
         item.score += 15
         item.why.append("names the extension under test")
+    if any(name in facts for name in cause.over_by):
+        item.score -= 40
+        item.why.append("a later request got past it")
     others = [
         other
         for other in proven

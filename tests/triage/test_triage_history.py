@@ -142,6 +142,23 @@ def test_an_app_that_goes_before_it_answers_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("other", "first"),
+    [
+        pytest.param(ID, "replacement-answer-lost", id="overtaken"),
+        pytest.param("org.weir.driver", "approval-coalesced-no-prompt", id="by another extension's"),
+    ],
+)
+def test_a_joined_request_that_a_later_one_got_past_comes_after_what_that_one_met(other: str, first: str) -> None:
+    joined = [REQUEST[0], "sysextd: initial activation decision: coalesceWithActivationInProgress(<x>)"]
+    later = [line.replace(ID, other) for line in REQUEST[:3]]
+    lost = [*later, *CONFLICT[1:], GONE]
+    found = triage([log([*WAITING, *joined, TICK, *lost, *[TICK] * 20], 0.2)])
+    assert codes(found)[0] == first
+    found = triage([log([*WAITING, *lost, TICK, *joined, *[TICK] * 20], 0.2)])
+    assert codes(found)[0] == "approval-coalesced-no-prompt"
+
+
+@pytest.mark.parametrize(
     "messages",
     [
         pytest.param(
