@@ -115,7 +115,8 @@ class RfbServer:
             stop()
             if sender is not None:
                 sender.cancel()
-                await asyncio.gather(sender, return_exceptions=True)  # whatever it met, it met because the client left
+                with contextlib.suppress(asyncio.CancelledError):  # as above
+                    await asyncio.gather(sender, return_exceptions=True)  # it met what it met because the client left
             self._tasks.discard(task)
             with contextlib.suppress(OSError, RuntimeError):
                 writer.close()
