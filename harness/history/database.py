@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,6 +23,8 @@ FILE_NAME: Final = "history.sqlite"
 _LOCK: Final = 0x53595345  # of PostgreSQL's advisory locks, for who migrates
 _BUSY_STATES: Final = frozenset({"40001", "40P01", "55P03", "57P03"})  # serialization, deadlock, lock, starting up
 _BUSY_SECONDS: Final = 60.0
+_ERRORS: Final = (DBAPIError, sqlite3.Error)
+"""What SQLAlchemy says, and what SQLite says where it is spoken to directly."""
 T = TypeVar("T")
 
 
@@ -75,9 +78,9 @@ class Database:
             try:
                 with self._transaction(write=write) as connection:
                     return (work(connection),)
-            except DBAPIError as error:
+            except _ERRORS as error:
                 if _is_busy(error):
-                    raise _Busy(str(error.orig)) from error
+                    raise _Busy(_reason(error)) from error
                 raise
 
         try:
@@ -90,7 +93,7 @@ class Database:
                 hint="another process holds it: wait for that one, or end it",
                 blame=Verdict.ENVIRONMENT_FAILURE,
             )
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:
             raise EnvironmentFailure(
                 f"the history at {self.name} to answer",
                 seen=SECRETS.mask(_reason(error)),
@@ -222,14 +225,14 @@ def _version(connection: sa.Connection) -> str | None:
     return None if version is None else str(version)
 
 
-def _is_busy(error: DBAPIError) -> bool:
-    state = getattr(error.orig, "sqlstate", None)
+def _is_busy(error: DBAPIError | sqlite3.Error) -> bool:
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
     if state is not None:
         return state in _BUSY_STATES
-    text = str(error.orig).lower()
+    text = _reason(error).lower()
     return "database is locked" in text or "database table is locked" in text or "database schema is locked" in text
 
 
-def _reason(error: SQLAlchemyError) -> str:
+def _reason(error: SQLAlchemyError | sqlite3.Error) -> str:
     orig = getattr(error, "orig", None)
     return str(orig if orig is not None else error).strip()[:600]

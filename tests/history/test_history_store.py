@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sqlite3
@@ -22,6 +23,7 @@ from alembic.script import ScriptDirectory
 from harness.config import Settings
 from harness.errors import EnvironmentFailure, SysextError, UsageError, Verdict
 from harness.events import SECRETS, EventLog, use
+from harness.history import database
 from harness.history.database import HEAD, Database, alembic_config, history_url
 from harness.history.recording import record_session, told
 from harness.history.rows import read_paths
@@ -77,6 +79,23 @@ def test_once_is_enough(any_url: str) -> None:
         )
     finally:
         again.close()
+
+
+def test_who_opens_while_another_holds_the_file_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite does not always wait itself where the journal's mode is changed: it may say at once that it is locked."""
+    change, said = database._wal, ["database is locked", "database is locked"]
+
+    def locked(connection: sa.Connection) -> None:
+        if said:
+            raise sqlite3.OperationalError(said.pop())
+        change(connection)
+
+    monkeypatch.setattr(database, "_wal", locked)
+    with contextlib.closing(History(f"sqlite:///{tmp_path / 'one.sqlite'}")) as history:
+        assert history.add([a_row()]).added == 1
+    said.append("attempt to write a readonly database")
+    with pytest.raises(EnvironmentFailure, match="readonly"):
+        History(f"sqlite:///{tmp_path / 'two.sqlite'}")
 
 
 def test_writers_at_once_lose_nothing(any_url: str) -> None:
