@@ -1,16 +1,18 @@
 """One RFB connection: handshake and messages (RFC 6143). Bounded whatever the server sends; knows nothing of screens.
 
 Bounds, whatever arrives: memory 4 bytes a pixel of the server's screen (at most `MAX_PIXELS`: 133 MB) and
-`rfb_encodings.WORKING` beside; time `rfb_bytes.MESSAGE` for one message, `rfb_bytes.SILENCE` without a byte of it.
+`rfb_encodings.WORKING` beside, the system `AHEAD` twice; time `rfb_bytes.MESSAGE` for one message, `rfb_bytes.SILENCE` without a byte of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +50,8 @@ HANDSHAKE = 10.0
 NEAR = ((COPY_RECT, ZLIB, RAW), (COPY_RECT, RAW))
 """Asked for on this host. Virtualization.framework's server was found to be quicker with Zlib (packer-plugin-tart#178), x11vnc
 is ten times quicker with Raw; so which one stays is measured. TigerVNC would choose ZRLE, its slowest, if it were named."""
+AHEAD = 4 << 20
+"""Bytes that the system may hold for a connection on this host (Linux takes twice as much for it)."""
 FAR = ((COPY_RECT, ZLIB, ZRLE, RAW),)
 """Asked for over a network."""
 _PSEUDO = (CURSOR, DESKTOP_SIZE, EXTENDED_DESKTOP_SIZE, LAST_RECT)
@@ -115,6 +119,8 @@ class Connection:
         try:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.settimeout(SILENCE)
+            if _is_near(self.socket):
+                _give_room(self.socket)
             self._stream.begin(deadline)
             hello = shake_hands(self._stream, Credentials(password, user))
             self.name = hello.name
@@ -122,10 +128,9 @@ class Connection:
             self._framebuffer = Framebuffer(*hello.size)
             if hello.pixel_format[:13] != _FORMAT[:13]:
                 self.send(b"\x00\x00\x00\x00" + _FORMAT)
-            near = encodings is None and _is_near(self.socket)
             self._encodings: tuple[int, ...] = ()
             self._layouts = True
-            self.choices = (tuple(encodings),) if encodings is not None else NEAR if near else FAR
+            self.choices = (tuple(encodings),) if encodings is not None else NEAR if _is_near(self.socket) else FAR
             self.prefer(self.choices[0])
         except BaseException:
             self.close()
@@ -226,6 +231,16 @@ class Connection:
         self._stream.skip(16 * count)
         refused = reason == 1 and status != 0  # an answer to a wish, which we never express
         return not refused and size != self.size
+
+
+def _give_room(connected: socket.socket) -> None:
+    """Let the system hold much of a frame for us: a server on this host then writes it without waiting in between. Not where the
+    system allows less than it gives by itself.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        limit = Path("/proc/sys/net/core/rmem_max")  # macOS has none, and refuses what is too much
+        if not limit.exists() or int(limit.read_text(encoding="ascii")) >= AHEAD:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, AHEAD)
 
 
 def _is_near(connected: socket.socket) -> bool:
