@@ -29,7 +29,7 @@ from benchmarks import rfb_words as words
 from benchmarks import vnc_servers
 from harness import events
 from harness.screen import ScreenError, VncScreen, rfb_bytes, rfb_stream
-from harness.screen.rfb_encodings import COPY_RECT, RAW, WORKING, ZLIB, ZRLE, Framebuffer
+from harness.screen.rfb_encodings import COPY_RECT, RAW, RRE, WORKING, ZLIB, ZRLE, Framebuffer
 from harness.screen.rfb_stream import Connection
 from harness.waiting import Deadline
 
@@ -80,12 +80,14 @@ def valid(rng: random.Random) -> bytes:
 def _pixels(rng: random.Random, packer: words.Packer, width: int, height: int) -> bytes:
     x, y = rng.randrange(width), rng.randrange(height)
     wide, high = rng.randint(0, width - x), rng.randint(0, height - y)
-    encoding = rng.choice((RAW, COPY_RECT, ZLIB, ZRLE))
+    encoding = rng.choice((RAW, COPY_RECT, RRE, ZLIB, ZRLE))
     picture = words.picture(rng, wide, high)
     if encoding == RAW:
         data = picture.tobytes()
     elif encoding == COPY_RECT:
         data = struct.pack(">HH", rng.randint(0, width - wide), rng.randint(0, height - high))
+    elif encoding == RRE:
+        data = words.rre(picture)
     elif encoding == ZLIB:
         data = packer.zlib(picture)
     else:
@@ -238,7 +240,7 @@ def look(port: int) -> str:
 
 def recorded_streams() -> list[bytes]:
     """What the VNC servers installed here say: one session for each encoding that they know."""
-    known = {"TigerVNC": ((RAW,), (ZRLE,)), "x11vnc": ((RAW,), (ZLIB,), (ZRLE,))}
+    known = {"TigerVNC": ((RAW,), (RRE,), (ZRLE,)), "x11vnc": ((RAW,), (RRE,), (ZLIB,), (ZRLE,))}
     streams = []
     for name in vnc_servers.installed():
         with vnc_servers.server(name, 160, 120) as server:

@@ -117,6 +117,24 @@ class Packer:
         return struct.pack(">I", len(packed)) + packed
 
 
+def rre(pixels: Tile) -> bytes:
+    """RRE (2): height × width × 4; the commonest colour is the ground, runs of others are pieces, one row high."""
+    words = np.ascontiguousarray(pixels).view("<u4").reshape(pixels.shape[:2])
+    colours_there, counts = np.unique(words, return_counts=True)
+    ground = colours_there[counts.argmax()] if counts.size else np.uint32(0)
+    pieces = []
+    for y, row in enumerate(words.tolist()):
+        x = 0
+        while x < len(row):
+            end = x + 1
+            while end < len(row) and row[end] == row[x]:
+                end += 1
+            if row[x] != ground:
+                pieces.append(struct.pack("<I", row[x]) + struct.pack(">HHHH", x, y, end - x, 1))
+            x = end
+    return struct.pack(">I", len(pieces)) + struct.pack("<I", int(ground)) + b"".join(pieces)
+
+
 def zrle_tile(tile: Tile, choose: Callable[[list[str]], str]) -> bytes:
     """One tile of height × width × 3, in a way that its colours allow."""
     height, width = tile.shape[:2]

@@ -1,4 +1,4 @@
-"""How RFB servers write pixels, drawn into a framebuffer: Raw, CopyRect, Zlib, ZRLE, the pointer's shape (RFC 6143, 7.7;
+"""How RFB servers write pixels, drawn into a framebuffer: Raw, CopyRect, RRE, Zlib, ZRLE, the pointer's shape (RFC 6143, 7.7;
 Zlib from the community's registry of encodings).
 
 Untrusted input. Everything is read piecewise: besides the framebuffer (4 bytes a pixel, at most `MAX_PIXELS` of them)
@@ -7,6 +7,7 @@ decoding takes less than `WORKING` bytes, whatever the server claims of lengths.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from harness.screen.frames import Box, Pixels
 from harness.screen.rfb_bytes import Stream
 from harness.screen.rfb_handshake import nonsense
 
-RAW, COPY_RECT, ZLIB, ZRLE = 0, 1, 6, 16
+RAW, COPY_RECT, RRE, ZLIB, ZRLE = 0, 1, 2, 6, 16
 CURSOR, DESKTOP_SIZE, LAST_RECT, EXTENDED_DESKTOP_SIZE = -239, -223, -224, -308
 MAX_SIDE = 16384
 MAX_PIXELS = 7680 * 4320
@@ -29,6 +30,11 @@ _ROWS = 64
 """Rows that are taken together at most: the grain of what is told to have changed."""
 MAX_BOXES = 512
 """Boxes that are told one by one; more become one around them all."""
+_PIECE = np.dtype([("colour", np.uint32), ("x", ">u2"), ("y", ">u2"), ("w", ">u2"), ("h", ">u2")])
+_PIECES = 4096
+"""Pieces of an RRE rectangle that are read at once."""
+_OVERLAID = 4
+"""How often the pieces of an RRE rectangle may draw it: its writers let none overlap, and none was seen that does."""
 _OPAQUE = np.frombuffer(b"\xff\xff\xff\x00", np.uint32)[0]
 """What of a pixel, taken as a number, is colour: the fourth byte says nothing."""
 _CHUNK = 1 << 16
@@ -101,6 +107,8 @@ class Framebuffer:
             self._raw(stream, box)
         elif encoding == COPY_RECT:
             self._copy(stream, box)
+        elif encoding == RRE:
+            self._pieces(stream, box)
         elif encoding == ZLIB:
             self._inflated(stream, box)
         elif encoding == ZRLE:
@@ -157,6 +165,34 @@ class Framebuffer:
         for top, rows in reversed(bands) if box.y0 > y else bands:
             source = y + top - box.y0
             self._set(self._words[source : source + rows, x : x + box.width].copy(), box, top)
+
+    def _pieces(self, stream: Stream, box: Box) -> None:
+        count = int.from_bytes(stream.read(4), "big")
+        ground = np.frombuffer(stream.read(4), np.uint32)[0]
+        if count > box.area:
+            raise nonsense(f"{count} pieces in an RRE rectangle of {box.width}x{box.height}")
+        bands = list(_bands(box)) if box.width else []
+        if not count:  # the case that counts: all of it is of one colour
+            for top, rows in bands:
+                self._set(np.broadcast_to(ground, (rows, box.width)), box, top)
+            return
+        before = [self._digest(box, top, rows) for top, rows in bands]
+        area = self._words[box.y0 : box.y1, box.x0 : box.x1]
+        area[:] = ground
+        drawn = 0
+        while count:
+            pieces = np.frombuffer(stream.read(_PIECE.itemsize * min(count, _PIECES)), _PIECE)
+            count -= len(pieces)
+            drawn += _draw_pieces(pieces, area)
+            if drawn > _OVERLAID * box.area:
+                raise nonsense(f"an RRE rectangle that draws itself more than {_OVERLAID} times over")
+        for (top, rows), was in zip(bands, before, strict=True):
+            if self._digest(box, top, rows) != was:
+                self._note(Box(box.x0, top, box.x1, top + rows))
+
+    def _digest(self, box: Box, top: int, rows: int) -> bytes:
+        """Stands for the colours there: a copy of a whole rectangle would be beyond `WORKING`."""
+        return hashlib.blake2b((self._words[top : top + rows, box.x0 : box.x1] & _OPAQUE).tobytes()).digest()
 
     def _inflated(self, stream: Stream, box: Box) -> None:
         expected = box.area * 4
@@ -284,6 +320,19 @@ def _draw_tile(packed: _Packed, tile: NDArray[np.uint8]) -> None:
         tile[:] = _runs(packed, height * width, palette).reshape(height, width, 3)
     else:
         raise nonsense(f"a ZRLE tile of type {kind}")
+
+
+def _draw_pieces(pieces: NDArray[np.void], area: NDArray[np.uint32]) -> int:
+    """Rectangles of one colour each into `area`; how many pixels they were in all."""
+    height, width = area.shape
+    x0, y0, wide, high = (pieces[name].astype(np.int64) for name in ("x", "y", "w", "h"))
+    x1, y1 = x0 + wide, y0 + high
+    if int(x1.max()) > width or int(y1.max()) > height:
+        raise nonsense(f"a piece outside its RRE rectangle of {width}x{height}")
+    edges = (each.tolist() for each in (x0, y0, x1, y1))
+    for colour, left, top, right, bottom in zip(pieces["colour"], *edges, strict=True):
+        area[top:bottom, left:right] = colour
+    return int((wide * high).sum())
 
 
 def _runs(packed: _Packed, pixels: int, palette: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

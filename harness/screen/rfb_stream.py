@@ -30,6 +30,7 @@ from harness.screen.rfb_encodings import (
     MAX_PIXELS,
     MAX_SIDE,
     RAW,
+    RRE,
     ZLIB,
     ZRLE,
     Framebuffer,
@@ -47,9 +48,10 @@ MAX_OVERDRAW = 16
 """How often one update may draw the whole screen before it is taken for one that never ends."""
 HANDSHAKE = 10.0
 """Seconds from connecting to the server's first words, in all."""
-NEAR = ((COPY_RECT, ZLIB, RAW), (COPY_RECT, RAW))
+NEAR = ((COPY_RECT, ZLIB, RAW, RRE), (COPY_RECT, RAW, RRE))
 """Asked for on this host. Virtualization.framework's server was found to be quicker with Zlib (packer-plugin-tart#178), x11vnc
-is ten times quicker with Raw; so which one stays is measured. TigerVNC would choose ZRLE, its slowest, if it were named."""
+is ten times quicker with Raw; so which one stays is measured. TigerVNC would choose ZRLE, its slowest, if it were named; with
+RRE behind Raw it says in 20 bytes what is of one colour."""
 AHEAD = 4 << 20
 """Bytes that the system may hold for a connection on this host (Linux takes twice as much for it)."""
 FAR = ((COPY_RECT, ZLIB, ZRLE, RAW),)

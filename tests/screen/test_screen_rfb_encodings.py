@@ -17,7 +17,7 @@ from benchmarks import rfb_words as words
 from harness.screen import Box, ScreenError
 from harness.screen.errors import ConnectionLost
 from harness.screen.rfb_bytes import Stream
-from harness.screen.rfb_encodings import COPY_RECT, RAW, ZLIB, ZRLE, Framebuffer, skip_cursor
+from harness.screen.rfb_encodings import COPY_RECT, RAW, RRE, ZLIB, ZRLE, Framebuffer, skip_cursor
 
 
 class Wire:
@@ -73,7 +73,7 @@ def test_rectangles_in_any_order_of_encodings(seed: int, width: int, height: int
     for _ in range(rng.randint(1, 6)):
         x0, y0 = rng.randrange(width), rng.randrange(height)
         box = Box(x0, y0, rng.randint(x0, width), rng.randint(y0, height))
-        encoding = rng.choice((RAW, COPY_RECT, ZLIB, ZRLE))
+        encoding = rng.choice((RAW, COPY_RECT, RRE, ZLIB, ZRLE))
         picture = words.picture(rng, box.width, box.height)
         if encoding == COPY_RECT:
             x, y = rng.randint(0, width - box.width), rng.randint(0, height - box.height)
@@ -81,6 +81,8 @@ def test_rectangles_in_any_order_of_encodings(seed: int, width: int, height: int
             data = struct.pack(">HH", x, y)
         elif encoding == RAW:
             data = picture.tobytes()
+        elif encoding == RRE:
+            data = words.rre(picture)
         elif encoding == ZLIB:
             data = packer.zlib(picture)
         else:
@@ -122,6 +124,24 @@ def test_overlapping_copies_read_before_they_write(dx: int, dy: int) -> None:
     assert np.array_equal(got, expected)
 
 
+def test_pieces_that_say_the_same_again_change_nothing() -> None:
+    picture = np.zeros((200, 90, 4), np.uint8)
+    picture[70:75, 3:40] = (9, 8, 7, 0)
+    again = picture.copy()
+    again[:, :, 3] = 255  # says nothing
+    moved = again.copy()
+    moved[70] = again[0]
+    screen = Framebuffer(90, 200)
+    everywhere = Box(0, 0, 90, 200)
+    seen = []
+    with Wire(b"".join(words.rre(each) for each in (picture, again, moved))) as stream:
+        for _ in range(3):
+            screen.draw(stream, everywhere, RRE)
+            seen.append(screen.changes())
+    # The first and the third in the 64 rows that the pieces are in.
+    assert seen == [(Box(0, 64, 90, 128),), (), (Box(0, 64, 90, 128),)]
+
+
 def packed(data: bytes) -> bytes:
     whole = zlib.compress(data)
     return struct.pack(">I", len(whole)) + whole
@@ -129,6 +149,11 @@ def packed(data: bytes) -> bytes:
 
 BROKEN = {
     "copy from outside": (COPY_RECT, struct.pack(">HH", 2, 0)),
+    "more pieces than pixels": (RRE, struct.pack(">I", 17) + bytes(4 + 17 * 12)),
+    "piece too wide": (RRE, struct.pack(">I", 1) + bytes(8) + struct.pack(">HHHH", 1, 0, 4, 1)),
+    "piece too low": (RRE, struct.pack(">I", 1) + bytes(8) + struct.pack(">HHHH", 0, 4, 1, 1)),
+    "piece beyond all numbers": (RRE, struct.pack(">I", 1) + bytes(8) + struct.pack(">HHHH", 65535, 0, 2, 1)),
+    "pieces over and over": (RRE, struct.pack(">I", 5) + bytes(4) + (bytes(8) + b"\0\4\0\4") * 5),
     "tile of type 17": (ZRLE, packed(b"\x11")),
     "tile of type 129": (ZRLE, packed(b"\x81")),
     "run beyond the tile": (ZRLE, packed(b"\x80abc\x10")),

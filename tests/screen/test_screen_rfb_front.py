@@ -17,7 +17,7 @@ from benchmarks import rfb_words as words
 from benchmarks.rfb_serving import greet, listening, messages, says, wants
 from harness import events
 from harness.screen import Box, Frame, VncScreen
-from harness.screen.rfb_encodings import COPY_RECT, MAX_BOXES, RAW, ZLIB, ZRLE
+from harness.screen.rfb_encodings import COPY_RECT, MAX_BOXES, RAW, RRE, ZLIB, ZRLE
 from harness.screen.rfb_front import Front
 from harness.screen.rfb_stream import Connection
 from harness.waiting import Deadline, wait_until
@@ -52,7 +52,7 @@ class Server:
         if rng.random() < 0.3:
             x, y, width, height = 0, 0, WIDTH, HEIGHT
         there = self.picture[y : y + height, x : x + width]
-        kind = rng.choice((RAW, RAW, ZLIB, ZRLE, COPY_RECT))
+        kind = rng.choice((RAW, RAW, RRE, ZLIB, ZRLE, COPY_RECT))
         if kind == COPY_RECT:
             from_x, from_y = rng.randint(0, WIDTH - width), rng.randint(0, HEIGHT - height)
             there[:] = self.picture[from_y : from_y + height, from_x : from_x + width].copy()
@@ -68,6 +68,8 @@ class Server:
         wire[:, :, :3] = there[:, :, ::-1]
         if kind == RAW:
             return words.rectangle(x, y, width, height, RAW, wire.tobytes())
+        if kind == RRE:
+            return words.rectangle(x, y, width, height, RRE, words.rre(wire))
         if kind == ZLIB:
             return words.rectangle(x, y, width, height, ZLIB, self.packer.zlib(wire))
         return words.rectangle(x, y, width, height, ZRLE, self.packer.zrle(wire, lambda ways: rng.choice(ways)))

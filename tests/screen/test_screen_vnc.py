@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from harness import events
-from harness.screen import ScreenError, UnsupportedCharacter, VncScreen
-from harness.screen.rfb_encodings import COPY_RECT, RAW, ZLIB, ZRLE
+from harness.screen import Box, ScreenError, UnsupportedCharacter, VncScreen
+from harness.screen.rfb_bytes import Stream
+from harness.screen.rfb_encodings import COPY_RECT, RAW, RRE, ZLIB, ZRLE, Framebuffer
 from harness.screen.rfb_stream import Connection
 from harness.waiting import Deadline, wait_until
 
@@ -239,11 +240,29 @@ def test_every_encoding_shows_the_same_picture(server: str, processes: Processes
             deadline=Deadline(30),
         )
         pictures.append(screen.frame(Deadline(20), fresh=True).pixels)
-    for encodings in ((ZLIB,), (ZRLE,), (COPY_RECT, ZRLE, ZLIB), None):
+    for encodings in ((ZLIB,), (ZRLE,), (RRE,), (RAW, RRE), (COPY_RECT, ZRLE, ZLIB), None):
         with VncScreen("127.0.0.1", port, PASSWORD, name=server, encodings=encodings) as screen:
             pictures.append(screen.frame(Deadline(20), fresh=True).pixels)
     for picture in pictures[1:]:
         assert np.array_equal(picture, pictures[0])
+
+
+def test_plain_parts_of_a_screen_are_told_in_a_few_bytes(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, port = tiger(processes, tmp_path, security="None")
+    boxes: list[tuple[Box, int]] = []
+    draw = Framebuffer.draw
+
+    def noted(screen: Framebuffer, stream: Stream, box: Box, encoding: int) -> None:
+        boxes.append((box, encoding))
+        draw(screen, stream, box, encoding)
+
+    monkeypatch.setattr(Framebuffer, "draw", noted)
+    with VncScreen("127.0.0.1", port, None, name="tiger") as screen:
+        frame = screen.frame(Deadline(20), fresh=True)
+    plain = sum(box.area for box, encoding in boxes if encoding == RRE)
+    assert plain > 0.5 * frame.size[0] * frame.size[1]
 
 
 def test_a_size_wished_for_by_another_client_is_followed(processes: Processes, tmp_path: Path) -> None:
