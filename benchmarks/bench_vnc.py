@@ -1,6 +1,6 @@
 """Seeing a screen of 2560×1600 over VNC: whole frames per second and CPU while nothing happens, beside vncdotool.
 
-    python -m benchmarks.bench_vnc [--seconds 0.5] [--idle 21]
+    python -m benchmarks.bench_vnc [--seconds 0.5] [--idle 21] [--plain]
 
 On each VNC server installed (TigerVNC; x11vnc on Xvfb), a terminal wanders about; both clients take turns at fetching
 whole frames, each asked for when the one before is there. Then nothing moves, and the CPU time of the client (all its
@@ -133,12 +133,12 @@ def their_frames(port: int) -> tuple[Callable[[], object], Callable[[], None]]:
     return lambda: client.refreshScreen(incremental=False), client.disconnect
 
 
-def measure(name: str, seconds: float, idle: float, table: Table) -> None:
+def measure(name: str, seconds: float, idle: float, table: Table, *, plain: bool) -> None:
     """One server."""
     from vncdotool import api
 
     figures = table.rows[name] = {client: Figures() for client in (OURS, RAW_OURS, THEIRS)}
-    with vnc_servers.server(name, WIDTH, HEIGHT) as server:
+    with vnc_servers.server(name, WIDTH, HEIGHT, plain=plain) as server:
         with wandering(server.display):
             turns = [(OURS, fresh_frames), (RAW_OURS, whole_frames), (THEIRS, their_frames)]
             for number in range(ROUNDS):  # in turns, for the host has better and worse moments; each is first as often
@@ -171,6 +171,7 @@ def main() -> int:
     parser.add_argument(
         "--idle", type=float, default=21.0, help="seconds of the idle sample: more than a refresh apart"
     )
+    parser.add_argument("--plain", action="store_true", help="a screen of one colour behind, instead of a stipple")
     arguments = parser.parse_args()
     servers = vnc_servers.installed() if shutil.which("xterm") else []
     if not servers:
@@ -178,9 +179,9 @@ def main() -> int:
         return 0
     table = Table()
     for name in servers:
-        measure(name, arguments.seconds, arguments.idle, table)
+        measure(name, arguments.seconds, arguments.idle, table, plain=arguments.plain)
     print(
-        f"{WIDTH}x{HEIGHT}; rates: median (worst to best) of {ROUNDS} x {arguments.seconds:g} s in turns; "
+        f"{WIDTH}x{HEIGHT}, {'plain' if arguments.plain else 'stippled'}; rates: median (worst to best) of {ROUNDS} x {arguments.seconds:g} s in turns; "
         f"idle: {arguments.idle:g} s extrapolated"
     )
     print(

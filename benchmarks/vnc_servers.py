@@ -31,15 +31,16 @@ def installed() -> list[str]:
 
 
 @contextlib.contextmanager
-def server(name: str, width: int, height: int) -> Iterator[Server]:
-    """Start one without a password; a screen of 24 bits."""
+def server(name: str, width: int, height: int, *, plain: bool = False) -> Iterator[Server]:
+    """Start one without a password; a screen of 24 bits, black (`plain`) or X's old stipple, the hardest ground to pack."""
+    ground = [] if plain else ["-retro"]
     with contextlib.ExitStack() as stack:
         port = _free_port()
         if name == "TigerVNC":
             argv = ["Xvnc", "-rfbport", str(port), "-localhost", "-geometry", f"{width}x{height}", "-depth", "24"]
-            process, display = _x_server(stack, [*argv, "-SecurityTypes", "None", "-ac", "-retro"])
+            process, display = _x_server(stack, [*argv, "-SecurityTypes", "None", "-ac", *ground])
         else:
-            _, display = _x_server(stack, ["Xvfb", "-screen", "0", f"{width}x{height}x24", "-ac", "-retro"])
+            _, display = _x_server(stack, ["Xvfb", "-screen", "0", f"{width}x{height}x24", "-ac", *ground])
             argv = ["x11vnc", "-display", display, "-rfbport", str(port), "-localhost", "-forever", "-shared", "-quiet"]
             process = _start(stack, [*argv, "-nopw"])
 

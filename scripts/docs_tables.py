@@ -28,7 +28,7 @@ from harness import config
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What a setting means where its own name says nearly all of it (the others have a docstring in harness/config.py).
+# What a setting means where its own name says nearly all of it (the others have a docstring in harness/config).
 MEANINGS = {
     "provider": "Where Macs come from.",
     "macos": "macOS versions to run each scenario on.",
@@ -104,7 +104,7 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[_Row]:
     told = _docstrings(model)
     for name, field in model.model_fields.items():
         dotted = f"{prefix}{name}"
-        table = config._table_of(field.annotation)
+        table = config.table_of(field.annotation)
         many = typing.get_origin(field.annotation) is list
         if table is None or many:
             meaning = told.get(name) or MEANINGS.get(dotted, "")

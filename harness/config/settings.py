@@ -1,45 +1,25 @@
-"""Settings and app files: typed TOML, read once, wrong keys named with the nearest right one.
-
-Precedence: command line > environment (`SYSEXT_PROVIDER`, `SYSEXT_TIMEOUTS__BOOT`) > `sysext.toml` > defaults.
-"""
+"""What `sysext.toml`, `SYSEXT_…` variables and options may say."""
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
-import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr
 
+from harness.config.tables import Lane, MacOS, Table, check_keys, nearest, read_toml, table_of, validated
 from harness.errors import UsageError
 from harness.events import SECRETS
-
-MacOS = Literal["12", "13", "14", "15", "26"]
-Lane = Literal["pristine", "instrumented", "sip-off", "managed"]
-ExtensionKind = Literal[
-    "transparent-proxy", "app-proxy", "content-filter", "vpn", "dns-proxy", "endpoint-security", "driver"
-]
-ConsentKind = Literal["approval", "proxy-configuration", "vpn-configuration", "filter-configuration"]
 
 ENV_PREFIX = "SYSEXT_"
 # Not settings, but read elsewhere: the ground floor's factor, and what pytest's options also say.
 ENV_OTHER = frozenset({"SYSEXT_TIMEOUT_FACTOR", "SYSEXT_CONFIG"})
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
-
-
-Table = _Table
-"""What the tables of our TOML files are: frozen, without unknown keys."""
-
-
-class TartSettings(_Table):
+class TartSettings(Table):
     """How Macs are made with Tart."""
 
     executable: str = "tart"
@@ -64,7 +44,7 @@ class TartSettings(_Table):
     """More arguments for `tart run` (`--net-softnet`, …)."""
 
 
-class SimulatedSettings(_Table):
+class SimulatedSettings(Table):
     """How simulated Macs behave: the provider `simulated`. Delays in seconds; each run records them."""
 
     executable: str = ""
@@ -91,7 +71,7 @@ class SimulatedSettings(_Table):
     """`NAME=VALUE`: what the simulated display does differently, as real Macs differ; `docs/variations.md` lists them."""
 
 
-class ThisMacSettings(_Table):
+class ThisMacSettings(Table):
     """The very host as the Mac: the provider `this-mac`."""
 
     disposable: bool = False
@@ -100,7 +80,7 @@ class ThisMacSettings(_Table):
     """Where its own SSH server listens."""
 
 
-class GuestSettings(_Table):
+class GuestSettings(Table):
     """How to get into a Mac."""
 
     user: str = "admin"
@@ -121,7 +101,7 @@ class GuestSettings(_Table):
         return SECRETS.spare(password) if password == self.user else SECRETS.add(password)
 
 
-class Timeouts(_Table):
+class Timeouts(Table):
     """Time limits in seconds, each multiplied by `SYSEXT_TIMEOUT_FACTOR`."""
 
     clone: float = Field(default=1800, gt=0)
@@ -145,7 +125,7 @@ class Timeouts(_Table):
     sysdiagnose: float = Field(default=900, gt=0)
 
 
-class EvidenceSettings(_Table):
+class EvidenceSettings(Table):
     """What is kept when something fails."""
 
     sysdiagnose: bool = True
@@ -161,7 +141,7 @@ class EvidenceSettings(_Table):
     """How large the short film (animated WebP) of a failing scenario may be, made from its recording; 0 makes none."""
 
 
-class ScreenSettings(_Table):
+class ScreenSettings(Table):
     """How the screen is read."""
 
     pages: list[Path] = Field(default_factory=list)
@@ -172,7 +152,7 @@ class ScreenSettings(_Table):
     """Keep pictures of prompts that were answered with success (below `cache`), and know them again by their pixels."""
 
 
-class TriageSettings(_Table):
+class TriageSettings(Table):
     """Saying why a scenario failed, from its case file."""
 
     automatic: bool = True
@@ -185,7 +165,7 @@ class TriageSettings(_Table):
     """How long triage of one case file may take; what takes longer is told, and changes no verdict."""
 
 
-class PreflightSettings(_Table):
+class PreflightSettings(Table):
     """What is judged from the files before a Mac boots."""
 
     enabled: bool = True
@@ -196,7 +176,7 @@ class PreflightSettings(_Table):
     """Rules that are switched off, each with the reason: `[preflight.off]`, `rule-id = "reason"`; `docs/rules/` lists them."""
 
 
-class HistorySettings(_Table):
+class HistorySettings(Table):
     """The database of past runs: failure rates, trends, what a release is signed off with."""
 
     url: SecretStr = SecretStr("")
@@ -206,7 +186,7 @@ class HistorySettings(_Table):
     """Add each run to it when it ends."""
 
 
-class SoakSettings(_Table):
+class SoakSettings(Table):
     """Scenarios that do the same thing over and over: `scenarios/test_dns_proxy.py`."""
 
     cycles: int = Field(default=3, ge=1)
@@ -215,7 +195,7 @@ class SoakSettings(_Table):
     """Between two of them."""
 
 
-class UpgradeSettings(_Table):
+class UpgradeSettings(Table):
     """Upgrade paths: `scenarios/test_upgrade_paths.py`, docs/upgrades.md."""
 
     paths: list[str] = Field(default_factory=list)
@@ -226,7 +206,7 @@ class UpgradeSettings(_Table):
     """How long the extension may take to work again after a rung of that ladder."""
 
 
-class Settings(_Table):
+class Settings(Table):
     """Everything `sysext.toml` may say."""
 
     provider: Literal["tart", "simulated", "this-mac"] = "tart"
@@ -280,155 +260,6 @@ class Settings(_Table):
             ) from None
 
 
-class Release(_Table):
-    """One build of the app.
-
-    Attributes:
-        version: The name it goes by ("0.11.5"); need not be the bundle's own version.
-        source: `pypi:NAME==VERSION`, an https URL (then `sha256` is required), or a path or glob relative to the app file.
-        pkg: The package it is shipped as: a path or glob relative to the app file. Without one, it is built on the Mac.
-        rebuild_of: The release that has the same versions in its files and other content: what macOS takes for the same.
-    """
-
-    version: str
-    source: str
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    pkg: str | None = None
-    rebuild_of: str | None = None
-
-
-class ExtensionSpec(_Table):
-    """The system extension inside the app."""
-
-    id: str
-    kind: ExtensionKind
-
-
-class LaunchSpec(_Table):
-    """How the app is started so that it asks for activation.
-
-    Attributes:
-        how: `exec` runs the bundle's executable and sees its exit code; `open` goes through Launch Services.
-        arguments: `{pid}` and `{token}` are replaced by fresh values.
-        exits: Whether the app ends by itself once it is done (then its exit code counts).
-    """
-
-    how: Literal["exec", "open"] = "open"
-    arguments: list[str] = Field(default_factory=list)
-    environment: dict[str, str] = Field(default_factory=dict)
-    exits: bool = False
-    success_codes: list[int] = Field(default_factory=lambda: [0])
-
-
-class FunctionCheck(_Table):
-    """A command in the guest that succeeds when the product works."""
-
-    name: str
-    command: list[str] = Field(min_length=1)
-    expect_exit: int = 0
-    expect_output: str | None = None
-    """A regular expression that must be found in its output."""
-    sudo: bool = False
-
-
-class UpdaterSpec(_Table):
-    """The app's own updater, as a command in the guest.
-
-    Attributes:
-        command: `{app}`: the installed app, `{new}`: the new one, `{pid}`: the running app or 0. Empty: quit, move aside, move in.
-        sudo: Run it as root.
-    """
-
-    command: list[str] = Field(default_factory=list)
-    sudo: bool = False
-
-
-class TrafficSpec(_Table):
-    """How to see that traffic passes through the extension. Tried before anything is activated: a Mac that has no network by
-    itself proves nothing.
-
-    Attributes:
-        command: A command in the guest that causes traffic and succeeds when it got through (`curl …`).
-        expect_output: A regular expression that must be found in its output.
-        count_command: Prints what the extension has counted: the last whole number in its output must rise.
-        count_pattern: A regular expression with one group, the number, where it is not simply the last one.
-        sudo: Run `count_command` as root.
-    """
-
-    command: list[str] = Field(min_length=1)
-    expect_output: str | None = None
-    count_command: list[str] = Field(default_factory=list)
-    count_pattern: str | None = None
-    sudo: bool = False
-
-
-class AppFile(_Table):
-    """The product under test."""
-
-    name: str
-    """The app's name as people and prompts see it, and its file name without `.app`."""
-    bundle_id: str
-    team: str | None = None
-    developer: str | None = None
-    """The developer's name as the signing certificate has it: some releases of macOS list it instead of the app's name."""
-    extension: ExtensionSpec
-    releases: list[Release] = Field(min_length=1)
-    launch: LaunchSpec = Field(default_factory=LaunchSpec)
-    consents: list[ConsentKind] = Field(default=["approval"])
-    configuration: str | None = None
-    """The name of the network configuration the app saves, as `scutil --nc list` shows it."""
-    log_subsystems: list[str] = Field(default_factory=list)
-    checks: list[FunctionCheck] = Field(default_factory=list)
-    updater: UpdaterSpec = Field(default_factory=UpdaterSpec)
-    traffic: TrafficSpec | None = None
-    deactivate: list[str] = Field(default_factory=list)
-    """Arguments with which the app asks for its extension's deactivation and ends, if it can: a rung of the recovery ladder."""
-    companions: list[Path] = Field(default_factory=list)
-    """App files of other products, relative to this one: installed and approved first where a scenario wants company."""
-    resolves: list[str] = Field(default=["captive.apple.com", "www.apple.com"], min_length=1)
-    """Host names that must resolve on a Mac with this extension: for a DNS proxy."""
-    quarantine: bool = False
-    """Set com.apple.quarantine on install, as a browser download would have it."""
-    path: Path = Path()
-    """Where the app file was read from (set by `load_app`)."""
-
-    @field_validator("releases")
-    @classmethod
-    def _distinct(cls, releases: list[Release]) -> list[Release]:
-        names = [release.version for release in releases]
-        if len(set(names)) != len(names):
-            raise ValueError("each release has its own version")
-        for release in releases:
-            if release.rebuild_of is not None and (
-                release.rebuild_of not in names or release.rebuild_of == release.version
-            ):
-                raise ValueError(f"rebuild_of of {release.version} names another release of this file")
-        return releases
-
-    def companion_files(self) -> list[Path]:
-        """Where the app files of the companions are."""
-        return [self.path.parent / companion for companion in self.companions]
-
-    def release(self, version: str | None = None) -> Release:
-        """The release of that version, or the last one listed (the newest) for None.
-
-        Raises:
-            UsageError: There is none; names the nearest.
-        """
-        if version is None:
-            return self.releases[-1]
-        for release in self.releases:
-            if release.version == version:
-                return release
-        known = [release.version for release in self.releases]
-        raise UsageError(
-            f"release {version} in {self.path}", seen=f"it lists {', '.join(known)}", hint=_nearest(version, known)
-        )
-
-
-_Model = TypeVar("_Model", bound=_Table)
-
-
 def load_settings(
     path: Path | None = None, *, overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
 ) -> Settings:
@@ -449,8 +280,8 @@ def load_settings(
     if wanted is not None or Path("sysext.toml").is_file():
         source = wanted or Path("sysext.toml")
         origin = str(source)
-        data = _read_toml(source)
-    _check_keys(data, Settings, origin)
+        data = read_toml(source)
+    check_keys(data, Settings, origin)
     for name, value in environ.items():
         if name.startswith(ENV_PREFIX) and name not in ENV_OTHER and not name.startswith("SYSEXT_SIM_"):
             dotted = name[len(ENV_PREFIX) :].lower().replace("__", ".")
@@ -460,111 +291,37 @@ def load_settings(
     for dotted, value in (overrides or {}).items():
         if value is not None:
             _put(data, dotted, value, f"option {dotted}")
-    settings = _validate(Settings, data, f"options, SYSEXT_… variables and {origin}")
+    settings = validated(Settings, data, f"options, SYSEXT_… variables and {origin}")
     settings.guest.reveal()
     return settings
 
 
-def load_app(path: Path) -> AppFile:
-    """Read an app file.
-
-    Raises:
-        UsageError: It is missing, not TOML, or says something unknown or wrong.
-    """
-    data = _read_toml(path)
-    _check_keys(data, AppFile, str(path))
-    return _validate(AppFile, {**data, "path": path.resolve()}, str(path))
-
-
-def load_table(path: Path, model: type[_Model], *, hint: str) -> _Model:
-    """Read another TOML file of ours into its own table class (a subclass of `Table`).
-
-    Args:
-        path: The file.
-        model: What it must be.
-        hint: Where its keys are explained.
-
-    Raises:
-        UsageError: It is missing, not TOML, or says something unknown (names the nearest) or wrong.
-    """
-    data = _read_toml(path)
-    _check_keys(data, model, str(path))
-    return _validate(model, data, str(path), hint=hint)
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.loads(file.read(16 << 20).decode("utf-8"))
-    except FileNotFoundError:
-        near = ", ".join(sorted(map(str, path.parent.glob("*.toml")))[:5]) or "none"
-        raise UsageError(f"a TOML file at {path}", seen=f"no such file; here: {near}", hint="check the path") from None
-    except (OSError, ValueError, RecursionError) as error:
-        told = str(getattr(error, "strerror", None) or error)
-        raise UsageError(f"a readable TOML file at {path}", seen=told, hint="check the path, mend the file") from error
-
-
-def _table_of(annotation: Any) -> type[_Table] | None:
-    """The table class behind a field's annotation, through Optional and list."""
-    if isinstance(annotation, type) and issubclass(annotation, _Table):
-        return annotation
-    if typing.get_origin(annotation) in (list, types.UnionType, typing.Union):
-        for part in typing.get_args(annotation):
-            table = _table_of(part)
-            if table is not None:
-                return table
-    return None
-
-
-def _check_keys(data: Mapping[str, Any], model: type[_Table], origin: str, prefix: str = "") -> None:
-    for key, value in data.items():
-        field = model.model_fields.get(key)
-        if field is None or (model is AppFile and key == "path"):
-            raise UsageError(
-                f"a known key in {origin}",
-                seen=f"'{prefix}{key}'",
-                hint=_nearest(key, [name for name in model.model_fields if not (model is AppFile and name == "path")]),
-            )
-        table = _table_of(field.annotation)
-        if table is None:
-            continue
-        for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, Mapping):
-                _check_keys(part, table, origin, f"{prefix}{key}.")
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
-
-
 def _put(data: dict[str, Any], dotted: str, value: Any, origin: str) -> None:
     *parents, last = dotted.split(".")
-    model: type[_Table] = Settings
+    model: type[Table] = Settings
     here = data
     for parent in parents:
         field = model.model_fields.get(parent)
-        table = _table_of(field.annotation) if field is not None else None
+        table = table_of(field.annotation) if field is not None else None
         if table is None:
             raise UsageError(
-                f"a known setting for {origin}", seen=f"'{dotted}'", hint=_nearest(parent, model.model_fields)
+                f"a known setting for {origin}", seen=f"'{dotted}'", hint=nearest(parent, model.model_fields)
             )
         model = table
         here[parent] = dict(here.get(parent, {}))
         here = here[parent]
     if last not in model.model_fields:
-        raise UsageError(f"a known setting for {origin}", seen=f"'{dotted}'", hint=_nearest(last, model.model_fields))
+        raise UsageError(f"a known setting for {origin}", seen=f"'{dotted}'", hint=nearest(last, model.model_fields))
     here[last] = value
 
 
 def _from_text(value: str, dotted: str, name: str) -> Any:
     """An environment value: lists are split at commas, the rest pydantic reads."""
-    model: type[_Table] = Settings
+    model: type[Table] = Settings
     parts = dotted.split(".")
     for parent in parts[:-1]:
         field = model.model_fields.get(parent)
-        table = _table_of(field.annotation) if field is not None else None
+        table = table_of(field.annotation) if field is not None else None
         if table is None:
             return value
         model = table
@@ -583,18 +340,3 @@ def _from_text(value: str, dotted: str, name: str) -> Any:
             hint=f"unset {name}",
         )
     return value
-
-
-def _validate(
-    model: type[_Model], data: Mapping[str, Any], origin: str, *, hint: str = "see docs/settings.md"
-) -> _Model:
-    try:
-        return model.model_validate(dict(data))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        given = first.get("input")
-        seen = f"'{where}': {first['msg']}" + (
-            "" if isinstance(given, dict) else f" (given: {SECRETS.mask(repr(given))})"
-        )
-        raise UsageError(f"usable values in {origin}", seen=seen, hint=hint) from error
