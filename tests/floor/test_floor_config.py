@@ -104,13 +104,13 @@ def test_the_first_app_file_reads() -> None:
 
 def test_app_files_are_checked(tmp_path: Path) -> None:
     text = APP.read_text(encoding="utf-8")
-    for wrong in (
-        text.replace("bundle_id", "bundleid"),
-        text.replace('"transparent-proxy"', '"magic"'),
-        text.replace("0.11.4", "0.11.5"),
-        text + "\npath = 'x'\n",
+    for wrong, told in (
+        (text.replace("bundle_id", "bundleid"), r"'bundleid'\n.*did you mean 'bundle_id'"),
+        (text.replace('"transparent-proxy"', '"magic"'), "extension.kind"),
+        (text.replace("0.11.4", "0.11.5"), "each release has its own version"),
+        ("path = 'x'\n" + text, "'path'"),
     ):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match=told):
             load_app(_write(tmp_path / "a.toml", wrong))
     with pytest.raises(UsageError):
         load_app(tmp_path / "none.toml")
