@@ -88,8 +88,7 @@ MEANINGS = {
     "checks.sudo": "Run it as root.",
     "updater.sudo": "Run it as root.",
 }
-TABLES: dict[str, type[BaseModel]] = {"settings": config.Settings, "app-file": config.AppFile}
-NOT_SHOWN = {"app-file": {"path"}}
+TABLES: dict[str, type[config.Table]] = {"settings": config.Settings, "app-file": config.AppFile}
 
 
 class _Row(typing.NamedTuple):
@@ -99,10 +98,12 @@ class _Row(typing.NamedTuple):
     meaning: str
 
 
-def rows(model: type[BaseModel], prefix: str = "") -> Iterator[_Row]:
+def rows(model: type[config.Table], prefix: str = "") -> Iterator[_Row]:
     """One row per setting, tables opened up."""
     told = _docstrings(model)
     for name, field in model.model_fields.items():
+        if name in model.not_written:
+            continue
         dotted = f"{prefix}{name}"
         table = config.table_of(field.annotation)
         many = typing.get_origin(field.annotation) is list
@@ -119,7 +120,6 @@ def settings_table(name: str) -> str:
     lines += [
         f"| `{row.name}` | {_cell(row.kind)} | {_cell(row.default)} | {_cell(row.meaning)} |"
         for row in rows(TABLES[name])
-        if row.name not in NOT_SHOWN.get(name, ())
     ]
     return "\n".join(lines)
 

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.approval import passwords, pressing, walk
 from harness.screen import RapidReader, ocr, rfb
-
-for _folder in (
-    Path(__file__).resolve().parents[2],
-    Path(__file__).parent,
-):  # benchmarks/walking.py; drawn_reader.py here
-    if str(_folder) not in sys.path:
-        sys.path.append(str(_folder))
-
-from drawn_reader import DrawnReader  # noqa: E402
-
-_SPEC = importlib.util.spec_from_file_location(
-    "screen_display", Path(__file__).parents[1] / "screen" / "screen_display.py"
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-screen_display = sys.modules.get("screen_display") or importlib.util.module_from_spec(_SPEC)
-if "screen_display" not in sys.modules:
-    sys.modules["screen_display"] = screen_display
-    _SPEC.loader.exec_module(screen_display)
+from tests.support.drawn_reader import DrawnReader
 
 
 @pytest.fixture(scope="session")
@@ -54,19 +34,6 @@ def drawn() -> Iterator[DrawnReader]:
         reader = DrawnReader()
         reader.install(patch)
         yield reader
-
-
-@pytest.fixture
-def displays() -> Iterator[Callable[..., object]]:
-    made = []
-
-    def make(version: str, **options: object) -> object:
-        made.append(screen_display.Display(version, **options))
-        return made[-1]
-
-    yield make
-    for display in made:
-        display.close()
 
 
 @pytest.fixture

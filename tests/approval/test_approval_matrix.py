@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from drawn_reader import DrawnReader
 
 from benchmarks.walking import FORMS, GENERATIONS, LOOKS, OTHERS, Walked, walk
 from harness.approval import walk as walk_module
+from tests.support.drawn_reader import DrawnReader
 
 # (variations, appearance, scale) per generation: each look with each generation; each form of the password window and each
 # other variation on some generations that differ in the pages that follow.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,16 +16,7 @@ from harness.screen import Box, Frame, Sighting, TextLine
 from harness.screen.needles import Needles
 from harness.simulator.interfaces import Alert, AlertKind
 from harness.waiting import Deadline
-
-_SPEC = importlib.util.spec_from_file_location(
-    "screen_prompts", Path(__file__).parents[1] / "screen" / "screen_prompts.py"
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-prompts = sys.modules.get("screen_prompts") or importlib.util.module_from_spec(_SPEC)
-if "screen_prompts" not in sys.modules:
-    sys.modules["screen_prompts"] = prompts
-    _SPEC.loader.exec_module(prompts)
+from tests.support import screen_prompts as prompts
 
 APP = "Mitmproxy Redirector"
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_reader import DrawnReader
 
 from benchmarks.walking import APP, world
 from harness import events
@@ -20,16 +17,8 @@ from harness.screen import Frame, ScreenError
 from harness.screen.needles import Needles
 from harness.simulator.interfaces import AlertKind
 from harness.waiting import Deadline, wait_until
-
-_SPEC = importlib.util.spec_from_file_location(
-    "screen_prompts", Path(__file__).parents[1] / "screen" / "screen_prompts.py"
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-prompts = sys.modules.get("screen_prompts") or importlib.util.module_from_spec(_SPEC)
-if "screen_prompts" not in sys.modules:
-    sys.modules["screen_prompts"] = prompts
-    _SPEC.loader.exec_module(prompts)
+from tests.support import screen_prompts as prompts
+from tests.support.drawn_reader import DrawnReader
 
 KINDS = ("ne-proxy-consent",)
 ORIGINS = itertools.count()

@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
-from drawn_reader import DrawnReader
 
 from benchmarks.walking import world
 from harness.errors import HarnessError
 from harness.simulator.display.gallery import APP
 from harness.simulator.interfaces import AlertKind
 from harness.waiting import Deadline
+from tests.support.drawn_reader import DrawnReader
 
 WHAT = "a System Extension"
 

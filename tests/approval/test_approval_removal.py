@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_reader import DrawnReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from harness.simulator.display import settings_window
 from harness.simulator.display.gallery import APP, EXTENSIONS
 from harness.simulator.display.settings_window import REMOVE
 from harness.waiting import Deadline
+from tests.support.drawn_reader import DrawnReader
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_reader import DrawnReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from harness.simulator.display.gallery import APP, PRIVACY, VERSIONS, desktop
 from harness.simulator.display.passwords import FORMS, PasswordSheet
 from harness.simulator.interfaces import AlertKind
 from harness.waiting import Deadline
+from tests.support.drawn_reader import DrawnReader
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from drawn_reader import DrawnReader
 
 from harness import events
 from harness.approval import Approver
@@ -20,6 +19,7 @@ from harness.simulator.display.gallery import APP, StillModel
 from harness.simulator.display.settings_window import REMOVE
 from harness.simulator.interfaces import Alert, AlertKind, PendingExtension
 from harness.waiting import Deadline
+from tests.support.drawn_reader import DrawnReader
 
 PASSWORD = "Tr0ub4dor&3"
 REALLY_READ = frozenset(

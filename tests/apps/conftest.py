@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from harness import events
 from harness.bundles.app import AppBundle
 from harness.bundles.releases import fetch_release
 from harness.config import AppFile, Settings, load_app, load_settings
@@ -42,20 +38,6 @@ def older(app: AppFile) -> AppBundle:
 @pytest.fixture(scope="session")
 def newer(app: AppFile) -> AppBundle:
     return _bundle(app, "0.11.5")
-
-
-@pytest.fixture(scope="session")
-def bundle_builders() -> ModuleType:
-    """The writers of packages and disk images that the tests of the bundles have."""
-    spec = importlib.util.spec_from_file_location(
-        "bundle_builders_for_apps", ROOT / "tests" / "bundles" / "builders.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def quick_settings(folder: Path, **overrides: object) -> Settings:
@@ -91,18 +73,3 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
         made.connect(Deadline.after(60))
         made.wait_ready(Deadline.after(60))
         yield made
-
-
-@pytest.fixture
-def deadline() -> Deadline:
-    return Deadline.after(60)
-
-
-@pytest.fixture
-def seen() -> Iterator[list[events.Record]]:
-    """The events of the test."""
-    records: list[events.Record] = []
-    log = events.EventLog()
-    log.subscribe(records.append)
-    with events.use(log):
-        yield records

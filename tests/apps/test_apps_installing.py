@@ -5,7 +5,6 @@ from __future__ import annotations
 import plistlib
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -17,6 +16,7 @@ from harness.bundles.app import AppBundle, open_app
 from harness.errors import EnvironmentFailure, UsageError
 from harness.guest import CommandFailed, Guest, Result
 from harness.waiting import Deadline
+from tests.support import bundle_builders
 
 APP = "/Applications/Mitmproxy Redirector.app"
 
@@ -161,9 +161,7 @@ def test_quarantine_is_set_on_the_bundle_and_all_in_it(guest: Guest, newer: AppB
         assert (flags, agent, len(stamp), len(token)) == ("0181", "Safari", 8, 36)
 
 
-def test_a_package(
-    guest: Guest, newer: AppBundle, deadline: Deadline, tmp_path: Path, bundle_builders: ModuleType
-) -> None:
+def test_a_package(guest: Guest, newer: AppBundle, deadline: Deadline, tmp_path: Path) -> None:
     package = tmp_path / "Mitm proxy.pkg"
     package.write_bytes(bundle_builders.package(newer.path))
     installing.install_package(guest, package, deadline=deadline)
@@ -178,7 +176,7 @@ def test_a_damaged_package(guest: Guest, deadline: Deadline, tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def image(newer: AppBundle, tmp_path_factory: pytest.TempPathFactory, bundle_builders: ModuleType) -> Path:
+def image(newer: AppBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("volume")
     shutil.copytree(newer.path, root / newer.path.name, symlinks=True)
     path = tmp_path_factory.mktemp("image") / "Mitm proxy.dmg"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -11,24 +10,12 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from harness.bundles.macho import read_slices
 
 APP = "Mitmproxy Redirector.app"
-
-
-@pytest.fixture(scope="session")
-def builders() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bundle_builders", Path(__file__).with_name("builders.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _wheel(version: str) -> Path:

@@ -11,12 +11,12 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from harness.bundles import BundleError, Kind, detect_kind, extract, open_app, unpack
 from harness.errors import EnvironmentFailure, UsageError
+from tests.support import bundle_builders as builders
 
 NAME = "Mitmproxy Redirector"
 APP = f"{NAME}.app"
@@ -73,9 +73,7 @@ def _names(folder: Path) -> list[str]:
     ],
     ids=["tar", "tar.gz", "tar.bz2", "tar.xz", "zip", "zip of tar"],
 )
-def test_round_trip(
-    make: Callable[[Path, Path], None], kind: Kind, small_app: Path, tmp_path: Path, builders: ModuleType
-) -> None:
+def test_round_trip(make: Callable[[Path, Path], None], kind: Kind, small_app: Path, tmp_path: Path) -> None:
     archive = tmp_path / "release.bin"  # the name says nothing
     make(small_app, archive)
     assert detect_kind(archive) is kind
@@ -86,7 +84,7 @@ def test_round_trip(
     assert open_app(found).require_extension().short == "2.0"
 
 
-def test_a_wheel_with_a_tar_in_it(wheel_0115: Path, app_0115: Path, tmp_path: Path, builders: ModuleType) -> None:
+def test_a_wheel_with_a_tar_in_it(wheel_0115: Path, app_0115: Path, tmp_path: Path) -> None:
     assert detect_kind(wheel_0115) is Kind.WHEEL
     named = unpack(wheel_0115, tmp_path / "named", APP)
     unnamed = unpack(wheel_0115, tmp_path / "unnamed")  # the other app in the wheel has no extension
@@ -94,9 +92,7 @@ def test_a_wheel_with_a_tar_in_it(wheel_0115: Path, app_0115: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["Mitmproxy Redirector.app.tar", "release.bin"])
-def test_an_archive_that_begins_inside_the_app(
-    name: str, small_app: Path, tmp_path: Path, builders: ModuleType
-) -> None:
+def test_an_archive_that_begins_inside_the_app(name: str, small_app: Path, tmp_path: Path) -> None:
     """As the wheels of 2023 have it: no folder named `.app` at all. The name is the archive's, or Info.plist's."""
     archive = tmp_path / name
     with tarfile.open(archive, "w") as tar:
@@ -110,7 +106,7 @@ def test_an_archive_that_begins_inside_the_app(
     assert builders.snapshot(unpack(tmp_path / "plain", tmp_path / "out", NAME)) == builders.snapshot(small_app)
 
 
-def test_from_a_folder_and_from_the_app_itself(small_app: Path, tmp_path: Path, builders: ModuleType) -> None:
+def test_from_a_folder_and_from_the_app_itself(small_app: Path, tmp_path: Path) -> None:
     assert detect_kind(small_app) is Kind.APP
     assert detect_kind(small_app.parent) is Kind.FOLDER
     for source in (small_app, small_app.parent):
@@ -119,7 +115,7 @@ def test_from_a_folder_and_from_the_app_itself(small_app: Path, tmp_path: Path, 
     assert small_app.is_dir()  # copied, not moved
 
 
-def test_an_older_unpacking_is_replaced(small_app: Path, tmp_path: Path, builders: ModuleType) -> None:
+def test_an_older_unpacking_is_replaced(small_app: Path, tmp_path: Path) -> None:
     stale = tmp_path / "out" / APP / "Contents" / "stale"
     stale.parent.mkdir(parents=True)
     stale.touch()
@@ -196,7 +192,7 @@ def test_extract_gives_everything(wheel_0115: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["tar", "zip", "pkg", "dmg", "folder"])
 def test_a_full_disk_is_not_the_archive_s_fault(
-    form: str, small_app: Path, tmp_path: Path, builders: ModuleType, monkeypatch: pytest.MonkeyPatch
+    form: str, small_app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = tmp_path / "release"
     if form == "tar":

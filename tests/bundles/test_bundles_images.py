@@ -9,7 +9,6 @@ import shutil
 import struct
 import subprocess
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from harness.bundles import BundleError, DiskImage, Kind, detect_kind, open_app, unpack
 from harness.bundles.udif import decompress_adc
+from tests.support import bundle_builders as builders
 
 APP = "Mitmproxy Redirector.app"
 C = f"{APP}/Contents"
@@ -35,12 +35,12 @@ def _extract(image: Path, into: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def volume(builders: ModuleType, app_0115: Path) -> bytes:
+def volume(app_0115: Path) -> bytes:
     return bytes(builders.HfsWriter(app_0115.parent, "Redirector 2").image())
 
 
 @pytest.mark.parametrize("kind", ["raw", "zlib", "bzip2", "lzma", "adc"])
-def test_udif_round_trip(kind: str, volume: bytes, app_0115: Path, tmp_path: Path, builders: ModuleType) -> None:
+def test_udif_round_trip(kind: str, volume: bytes, app_0115: Path, tmp_path: Path) -> None:
     path = tmp_path / "release"
     path.write_bytes(builders.udif(volume, kind=kind, start=40))
     assert detect_kind(path) is Kind.DISK_IMAGE
@@ -51,7 +51,7 @@ def test_udif_round_trip(kind: str, volume: bytes, app_0115: Path, tmp_path: Pat
     assert open_app(found).require_extension().short == "2.0"
 
 
-def test_hfs_in_full(small_app: Path, tmp_path: Path, builders: ModuleType) -> None:
+def test_hfs_in_full(small_app: Path, tmp_path: Path) -> None:
     """Fragmented files, links of both sorts, files the file system compressed, and the usual link to /Applications."""
     (small_app / "Contents" / "Resources" / "colon:name é").write_text("x")
     writer = builders.HfsWriter(
@@ -81,7 +81,7 @@ def test_hfs_in_full(small_app: Path, tmp_path: Path, builders: ModuleType) -> N
     assert "Everything is Ok" in judged.stdout
 
 
-def test_7zip_reads_our_udif(volume: bytes, tmp_path: Path, builders: ModuleType) -> None:
+def test_7zip_reads_our_udif(volume: bytes, tmp_path: Path) -> None:
     seven = shutil.which("7z")
     if seven is None:
         pytest.skip("7z (p7zip-full) is not installed")
@@ -92,7 +92,7 @@ def test_7zip_reads_our_udif(volume: bytes, tmp_path: Path, builders: ModuleType
         assert "Everything is Ok" in judged.stdout, (kind, judged.stdout)
 
 
-def test_iso_with_rock_ridge(small_app: Path, tmp_path: Path, builders: ModuleType) -> None:
+def test_iso_with_rock_ridge(small_app: Path, tmp_path: Path) -> None:
     if shutil.which("genisoimage") is None:
         pytest.skip("genisoimage is not installed")
     (small_app / "Contents" / ("long" * 40)).write_text("a name that needs a continuation")
@@ -111,7 +111,7 @@ def test_iso_with_rock_ridge(small_app: Path, tmp_path: Path, builders: ModuleTy
     assert builders.snapshot(_extract(packed, tmp_path / "out2")) == builders.snapshot(small_app.parent)
 
 
-def test_a_link_out_of_the_app_is_refused(small_app: Path, tmp_path: Path, builders: ModuleType) -> None:
+def test_a_link_out_of_the_app_is_refused(small_app: Path, tmp_path: Path) -> None:
     (small_app / "Contents" / "out").symlink_to("/etc")
     path = tmp_path / "x.img"
     path.write_bytes(builders.HfsWriter(small_app.parent, "R").image())
@@ -136,7 +136,7 @@ def test_partition_maps(volume: bytes, tmp_path: Path) -> None:
         assert DiskImage(path).volume_name == "Redirector 2"
 
 
-def test_what_cannot_be_read_says_why(tmp_path: Path, builders: ModuleType) -> None:
+def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     apfs = bytearray(100 * 512)
     apfs[32:36] = b"NXSB"
     path = tmp_path / "x.dmg"
@@ -157,7 +157,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, builders: ModuleType) -> N
 
 
 @pytest.mark.parametrize("keep", [0.0001, 0.4, 0.95])
-def test_truncated(keep: float, volume: bytes, tmp_path: Path, builders: ModuleType) -> None:
+def test_truncated(keep: float, volume: bytes, tmp_path: Path) -> None:
     for number, whole in enumerate((volume, builders.udif(volume))):
         path = tmp_path / str(number)
         path.write_bytes(whole[: int(len(whole) * keep)])
@@ -167,7 +167,7 @@ def test_truncated(keep: float, volume: bytes, tmp_path: Path, builders: ModuleT
 
 
 @pytest.fixture(scope="session")
-def tiny(builders: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     root = tmp_path_factory.mktemp("tiny")
     (root / "folder").mkdir()
     (root / "folder" / "file").write_bytes(b"content" * 3000)
@@ -179,7 +179,7 @@ def tiny(builders: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> byte
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_volume_is_refused_or_harmless(
-    data: st.DataObject, tiny: bytes, builders: ModuleType, tmp_path_factory: pytest.TempPathFactory
+    data: st.DataObject, tiny: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     image = bytearray(tiny)
     places = st.sampled_from(_used(tiny))
@@ -198,7 +198,7 @@ def test_a_damaged_volume_is_refused_or_harmless(
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_block_table_is_refused_or_harmless(
-    data: st.DataObject, tiny: bytes, builders: ModuleType, tmp_path_factory: pytest.TempPathFactory
+    data: st.DataObject, tiny: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     image = bytearray(builders.udif(tiny, start=8))
     for _ in range(data.draw(st.integers(1, 6))):

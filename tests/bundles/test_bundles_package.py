@@ -9,7 +9,6 @@ import shutil
 import stat
 import subprocess
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from harness.bundles import BundleError, Kind, Sink, detect_kind, open_app, read_package, unpack
 from harness.bundles.cpio import extract_cpio, list_cpio
 from harness.bundles.xar import parse_xml
+from tests.support import bundle_builders as builders
 
 APP = "Mitmproxy Redirector.app"
 
@@ -32,7 +32,7 @@ APP = "Mitmproxy Redirector.app"
         ("none", "newc", ""),
     ],
 )
-def test_round_trip(payload: str, form: str, inner: str, small_app: Path, tmp_path: Path, builders: ModuleType) -> None:
+def test_round_trip(payload: str, form: str, inner: str, small_app: Path, tmp_path: Path) -> None:
     path = tmp_path / "release"
     path.write_bytes(builders.package(small_app, payload=payload, form=form, inner=inner))
     assert detect_kind(path) is Kind.PACKAGE
@@ -50,7 +50,7 @@ def test_round_trip(payload: str, form: str, inner: str, small_app: Path, tmp_pa
     assert open_app(found).extensions
 
 
-def test_7zip_reads_what_the_tests_write(small_app: Path, tmp_path: Path, builders: ModuleType) -> None:
+def test_7zip_reads_what_the_tests_write(small_app: Path, tmp_path: Path) -> None:
     """The judge of our package writer: an independent reader finds the same files in it."""
     seven = shutil.which("7z")
     if seven is None:
@@ -64,7 +64,7 @@ def test_7zip_reads_what_the_tests_write(small_app: Path, tmp_path: Path, builde
 
 
 @pytest.mark.parametrize("form", ["odc", "newc"])
-def test_cpio_itself(form: str, small_app: Path, tmp_path: Path, builders: ModuleType) -> None:
+def test_cpio_itself(form: str, small_app: Path, tmp_path: Path) -> None:
     """A real cpio's archive is read; hard links and all."""
     if shutil.which("cpio") is None:
         pytest.skip("cpio is not installed")
@@ -87,7 +87,7 @@ def test_cpio_itself(form: str, small_app: Path, tmp_path: Path, builders: Modul
     assert builders.snapshot(small_app)["Contents/Resources/again"][0] == "file"
 
 
-def test_scripts_are_listed_and_extracted(small_app: Path, tmp_path: Path, builders: ModuleType) -> None:
+def test_scripts_are_listed_and_extracted(small_app: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.pkg"
     path.write_bytes(builders.package(small_app, scripts={"postinstall": "#!/bin/sh\nexit 0\n", "helper": "x"}))
     package = read_package(path)
@@ -100,7 +100,7 @@ def test_scripts_are_listed_and_extracted(small_app: Path, tmp_path: Path, build
     assert (into / "helper").read_text() == "x"
 
 
-def _cpio(builders: ModuleType, *entries: tuple[str, int, bytes]) -> bytes:
+def _cpio(*entries: tuple[str, int, bytes]) -> bytes:
     parts = [builders.cpio_entry(*entry, inode=n) for n, entry in enumerate(entries, 1)]
     return b"".join(parts) + bytes(builders.cpio_entry("TRAILER!!!", 0, b""))
 
@@ -114,10 +114,10 @@ def _cpio(builders: ModuleType, *entries: tuple[str, int, bytes]) -> bytes:
         ("device", 0o020644, b""),
     ],
 )
-def test_a_hostile_payload(entry: tuple[str, int, bytes], tmp_path: Path, builders: ModuleType) -> None:
+def test_a_hostile_payload(entry: tuple[str, int, bytes], tmp_path: Path) -> None:
     info = b'<pkg-info identifier="x" version="1" install-location="/"/>'
     path = tmp_path / "x.pkg"
-    path.write_bytes(builders.xar({"PackageInfo": info, "Payload": gzip.compress(_cpio(builders, entry))}))
+    path.write_bytes(builders.xar({"PackageInfo": info, "Payload": gzip.compress(_cpio(entry))}))
     root = tmp_path / "in" / "root"
     root.mkdir(parents=True)
     with pytest.raises(BundleError, match=r"leads out|neither"):
@@ -125,7 +125,7 @@ def test_a_hostile_payload(entry: tuple[str, int, bytes], tmp_path: Path, builde
     assert sorted(found.name for found in (tmp_path / "in").iterdir()) == ["root"]
 
 
-def test_hostile_tables_of_contents(tmp_path: Path, builders: ModuleType) -> None:
+def test_hostile_tables_of_contents(tmp_path: Path) -> None:
     path = tmp_path / "x.pkg"
     info = b'<pkg-info identifier="x" version="1" install-location="/../../tmp"/>'
     path.write_bytes(builders.xar({"PackageInfo": info}))
@@ -141,7 +141,7 @@ def test_hostile_tables_of_contents(tmp_path: Path, builders: ModuleType) -> Non
         parse_xml(b'<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>', "it")
 
 
-def test_a_wrong_checksum_is_found(tmp_path: Path, builders: ModuleType) -> None:
+def test_a_wrong_checksum_is_found(tmp_path: Path) -> None:
     path = tmp_path / "x.pkg"
     path.write_bytes(builders.xar({"PackageInfo": b"<pkg-info/>"}, break_checksum=True))
     with pytest.raises(BundleError, match="checksum of PackageInfo"):
@@ -149,7 +149,7 @@ def test_a_wrong_checksum_is_found(tmp_path: Path, builders: ModuleType) -> None
 
 
 @pytest.mark.parametrize("encoding", ["application/octet-stream", "application/x-bzip2", "application/x-gzip"])
-def test_encodings(encoding: str, tmp_path: Path, builders: ModuleType) -> None:
+def test_encodings(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "x.pkg"
     info = b'<pkg-info identifier="who" version="3"/>' + b" " * 5000
     path.write_bytes(builders.xar({"PackageInfo": info}, encoding=encoding))
@@ -158,7 +158,7 @@ def test_encodings(encoding: str, tmp_path: Path, builders: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("keep", [0.001, 0.3, 0.8, 0.999])
-def test_truncated(keep: float, small_app: Path, tmp_path: Path, builders: ModuleType) -> None:
+def test_truncated(keep: float, small_app: Path, tmp_path: Path) -> None:
     whole = builders.package(small_app)
     path = tmp_path / "x.pkg"
     path.write_bytes(whole[: int(len(whole) * keep)])
@@ -169,9 +169,7 @@ def test_truncated(keep: float, small_app: Path, tmp_path: Path, builders: Modul
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damage_is_refused_or_harmless(
-    data: st.DataObject, builders: ModuleType, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_damage_is_refused_or_harmless(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     entries = [(".", 0o40755, b""), ("a", 0o100755, b"hello" * 40), ("l", 0o120755, b"a")]
     form = data.draw(st.sampled_from(["odc", "newc"]))
     raw = b"".join(builders.cpio_entry(*entry, form=form) for entry in entries)

@@ -16,7 +16,6 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from cryptography import x509
@@ -30,6 +29,7 @@ from harness.bundles.releases import _explain_pip
 from harness.config import AppFile, Release, load_app
 from harness.errors import EnvironmentFailure, UsageError, Verdict, WaitTimeout
 from harness.waiting import Deadline
+from tests.support import bundle_builders as builders
 
 APP = "Mitmproxy Redirector.app"
 APP_FILE = """
@@ -67,9 +67,7 @@ def local(tmp_path: Path, wheel_0115: Path) -> AppFile:
     return _app(tmp_path)
 
 
-def test_from_the_package_index(
-    tmp_path: Path, app_0115: Path, builders: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_from_the_package_index(tmp_path: Path, app_0115: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = _app(tmp_path)
     release = Release(version="0.11.5", source="pypi:mitmproxy_macos==0.11.5")
     try:

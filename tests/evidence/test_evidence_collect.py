@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guest_sshd import SUDO, Proxy, soon
 
 from harness.config import EvidenceSettings
 from harness.events import SECRETS
@@ -22,6 +21,7 @@ from harness.evidence.collector import FIRST_SECONDS, RECONNECT_SECONDS, Collect
 from harness.evidence.sysdiagnose import _check
 from harness.guest import ConnectionLost
 from harness.waiting import Deadline
+from tests.support.guest_sshd import SUDO, Proxy, soon
 
 LISTING = (
     "1 extension(s)\n--- com.apple.system_extension.network_extension (Go to 'System Settings > General > Login Items & "

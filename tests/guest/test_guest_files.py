@@ -10,11 +10,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from guest_sshd import SUDO, Proxy, soon
 
 from harness import events
 from harness.errors import HarnessError, UsageError
 from harness.guest import ChecksumMismatch, CommandFailed, ConnectionLost, NoSpace, NoSuchFile
+from tests.support.guest_sshd import SUDO, Proxy, soon
 
 BIG = 200 << 20
 

@@ -9,7 +9,6 @@ import tarfile
 import threading
 
 import pytest
-from guest_sshd import soon
 from paramiko.common import MSG_CHANNEL_WINDOW_ADJUST
 
 from harness import events
@@ -18,6 +17,7 @@ from harness.guest import CommandTimeout, ConnectionLost, LogStream
 from harness.guest.connection import _Transport
 from harness.guest.trees import _tar_stream, _unpack
 from harness.waiting import Deadline
+from tests.support.guest_sshd import soon
 
 
 @pytest.mark.parametrize("kind", [b"exec", b"sftp"])

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from guest_sshd import SUDO, Proxy, Sshd, free_port, soon
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from harness.guest import CommandFailed, CommandTimeout, ConnectionLost, HostKey
 from harness.guest.connection import NO_REASON
 from harness.guest.quoting import command_line, quote
 from harness.waiting import Deadline, wait_until
+from tests.support.guest_sshd import SUDO, Proxy, Sshd, free_port, soon
 
 HOSTILE = st.text(
     st.one_of(

@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from guest_sshd import SUDO, USER, Proxy, soon
 
 from harness import events
 from harness.errors import Verdict, WaitTimeout
 from harness.guest import ConnectionLost, LogStream
 from harness.waiting import Deadline, wait_until
+from tests.support.guest_sshd import SUDO, USER, Proxy, soon
 
 SW_VERS = "printf 'ProductName:\\t\\tmacOS\\nProductVersion:\\t\\t15.5\\nBuildVersion:\\t\\t24F74\\n'"
 

@@ -14,12 +14,10 @@ from typing import Any
 
 import pytest
 
-from harness import events
 from harness.config import GuestSettings, Settings, TartSettings, Timeouts
 from harness.machines import TartProvider
 from harness.machines.cleanup import delete_all
 from harness.machines.tart_cli import TartCli
-from harness.waiting import Deadline
 
 IMAGE = "ghcr.io/cirruslabs/macos-sequoia-vanilla:latest"
 
@@ -83,21 +81,6 @@ def provider(stub: Stub, cache: Path) -> Iterator[TartProvider]:
     made.start_pauses = (0.01, 0.01)
     yield made
     assert delete_all() == []
-
-
-@pytest.fixture
-def deadline() -> Deadline:
-    return Deadline.after(60)
-
-
-@pytest.fixture
-def seen() -> Iterator[list[events.Record]]:
-    """The events of the test."""
-    records: list[events.Record] = []
-    log = events.EventLog()
-    log.subscribe(records.append)
-    with events.use(log):
-        yield records
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,14 +12,7 @@ from harness.guest import Guest
 from harness.machines import NoFreeSlot, SimulatedProvider, ThisMacProvider, provider_for
 from harness.machines import this_mac as this_mac_module
 from harness.waiting import Deadline
-
-_SPEC = importlib.util.spec_from_file_location("guest_sshd", Path(__file__).parents[1] / "guest" / "guest_sshd.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-guest_sshd = sys.modules.get("guest_sshd") or importlib.util.module_from_spec(_SPEC)
-if "guest_sshd" not in sys.modules:
-    sys.modules["guest_sshd"] = guest_sshd
-    _SPEC.loader.exec_module(guest_sshd)
+from tests.support import guest_sshd
 
 
 def settings(tmp_path: Path, **more: object):

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from harness import config
+from scripts import docs_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("vm_images/*.md")])
-
-
-def docs_tables() -> ModuleType:
-    if "docs_tables" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("docs_tables", ROOT / "scripts" / "docs_tables.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["docs_tables"] = module
-        spec.loader.exec_module(module)
-    return sys.modules["docs_tables"]
 
 
 @pytest.mark.parametrize(
@@ -33,22 +21,19 @@ def docs_tables() -> ModuleType:
     [("docs/settings.md", "settings"), ("docs/settings.md", "app-file"), ("docs/faults.md", "faults")],
 )
 def test_tables_are_up_to_date(page: str, table: str) -> None:
-    tables = docs_tables()
     text = (ROOT / page).read_text(encoding="utf-8")
-    made = tables.page_with(text, table, tables.MADE[(page, table)]())
+    made = docs_tables.page_with(text, table, docs_tables.MADE[(page, table)]())
     assert made == text, "run .venv/bin/python scripts/docs_tables.py --write"
 
 
 @pytest.mark.parametrize("name", ["settings", "app-file"])
 def test_every_setting_is_explained(name: str) -> None:
-    tables = docs_tables()
-    assert [row.name for row in tables.rows(tables.TABLES[name]) if not row.meaning and row.name != "path"] == []
+    assert [row.name for row in docs_tables.rows(docs_tables.TABLES[name]) if not row.meaning] == []
 
 
 def test_meanings_are_of_settings_that_exist() -> None:
-    tables = docs_tables()
-    known = {row.name for name in tables.TABLES for row in tables.rows(tables.TABLES[name])}
-    assert set(tables.MEANINGS) - known == set()
+    known = {row.name for name in docs_tables.TABLES for row in docs_tables.rows(docs_tables.TABLES[name])}
+    assert set(docs_tables.MEANINGS) - known == set()
 
 
 def test_defaults_on_the_page_are_those_of_the_program() -> None:
@@ -66,7 +51,7 @@ def test_defaults_on_the_page_are_those_of_the_program() -> None:
 
 def test_a_page_without_a_place_for_its_table_is_an_error() -> None:
     with pytest.raises(ValueError, match="no place for the table settings"):
-        docs_tables().page_with("nothing here", "settings", "|")
+        docs_tables.page_with("nothing here", "settings", "|")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

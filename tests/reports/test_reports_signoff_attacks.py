@@ -16,7 +16,7 @@ from harness.reports.signoff.deciding import Decided, decide, exact
 from harness.reports.signoff.document import sign_off
 from harness.reports.signoff.evidence import Run
 from harness.reports.signoff.pdf import as_pdf
-from tests.reports.signoff_samples import BUILDS, ITEM, NOW, config, evidence, run, runs
+from tests.support.signoff_samples import BUILDS, ITEM, NOW, config, evidence, run, runs
 
 ONE = {**{key: value for key, value in ITEM.items() if key != "maximum_rate"}, "minimum_runs": 1}
 PATH = "upgrade path [{}-pkg-running]"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.history.intervals import upper_bound
 from harness.reports.signoff.deciding import Decided, bound, decide, exact
 from harness.reports.signoff.evidence import Run
-from tests.reports.signoff_samples import ITEM, NOW, config, evidence, other, run, runs, whole
+from tests.support.signoff_samples import ITEM, NOW, config, evidence, other, run, runs, whole
 
 NO_RATE = {key: value for key, value in ITEM.items() if key != "maximum_rate"}
 

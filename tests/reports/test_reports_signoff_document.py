@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.reports.signoff.document import against, as_json, evidence_of, sign_off, verify
-from tests.reports.signoff_samples import BUILDS, NOW, config, evidence, run, runs, whole
+from tests.support.signoff_samples import BUILDS, NOW, config, evidence, run, runs, whole
 
 
 @pytest.fixture(scope="module")

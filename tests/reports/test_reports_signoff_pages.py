@@ -19,7 +19,7 @@ from harness.reports.signoff.document import SignOff, as_json, sign_off
 from harness.reports.signoff.outline import case_link
 from harness.reports.signoff.pages import as_html, as_markdown, as_text
 from harness.reports.signoff.pdf import as_pdf
-from tests.reports.signoff_samples import ITEM, config, evidence, other, run, runs, whole
+from tests.support.signoff_samples import ITEM, config, evidence, other, run, runs, whole
 
 GOLDEN = Path(__file__).parent / "golden"
 

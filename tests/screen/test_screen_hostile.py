@@ -200,7 +200,7 @@ def test_another_pixel_format_is_changed_to_ours() -> None:
         Connection("127.0.0.1", listener.getsockname()[1], None).close()
         thread.join(10)
     assert b"\0\0\0\0" + FORMAT in sent
-    assert struct.pack(">7i", 1, 6, 0, -239, -223, -308, -224) in sent
+    assert struct.pack(">8i", 1, 6, 0, 2, -239, -223, -308, -224) in sent
 
 
 def test_eight_characters_of_the_password_count() -> None:

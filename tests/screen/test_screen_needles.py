@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import multiprocessing
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,14 +20,7 @@ from harness.screen import Box, Button, Frame, Sighting, TextLine, needle_store
 from harness.screen.needle_store import NeedleStore, Stored
 from harness.screen.needles import TINT, TOLERANCE, Needles, why_not
 from harness.simulator.interfaces import AlertKind
-
-_SPEC = importlib.util.spec_from_file_location("screen_prompts", Path(__file__).with_name("screen_prompts.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-prompts = sys.modules.get("screen_prompts") or importlib.util.module_from_spec(_SPEC)
-if "screen_prompts" not in sys.modules:
-    sys.modules["screen_prompts"] = prompts
-    _SPEC.loader.exec_module(prompts)
+from tests.support import screen_prompts as prompts
 
 APP, TWIN = "Mitmproxy Redirector", "Mitmproxy Redirectar"
 KINDS = (AlertKind.EXTENSION, AlertKind.PROXY, AlertKind.VPN, AlertKind.FILTER)

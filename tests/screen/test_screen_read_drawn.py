@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from harness.screen import Frame, RapidReader, Sighting, recognise
-
-_SPEC = importlib.util.spec_from_file_location("screen_drawing", Path(__file__).with_name("screen_drawing.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-drawing = sys.modules.get("screen_drawing") or importlib.util.module_from_spec(_SPEC)
-if "screen_drawing" not in sys.modules:
-    sys.modules["screen_drawing"] = drawing
-    _SPEC.loader.exec_module(drawing)
+from tests.support import screen_drawing as drawing
 
 BLOCKED = (
     "System Extension Blocked",

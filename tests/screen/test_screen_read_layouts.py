@@ -5,10 +5,6 @@ What stands on a drawn page is known, so nothing needs to be read off it (and an
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -18,14 +14,7 @@ from harness.screen.catalog import ButtonSpec, load_catalog
 from harness.screen.layout import find, paragraphs
 from harness.screen.looks import button_around
 from harness.screen.phrases import Phrase
-
-_SPEC = importlib.util.spec_from_file_location("screen_drawing", Path(__file__).with_name("screen_drawing.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-drawing = sys.modules.get("screen_drawing") or importlib.util.module_from_spec(_SPEC)
-if "screen_drawing" not in sys.modules:
-    sys.modules["screen_drawing"] = drawing
-    _SPEC.loader.exec_module(drawing)
+from tests.support import screen_drawing as drawing
 
 
 class Page(drawing.Picture):

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import fcntl
-import importlib.util
 import os
 import plistlib
 import shlex
@@ -378,17 +377,3 @@ def redirector() -> Callable[[str, Path], Path]:
         return into / name
 
     return unpack
-
-
-@pytest.fixture(scope="session")
-def builders() -> ModuleType:
-    """The writers of packages and disk images that the bundles' tests have."""
-    spec = importlib.util.spec_from_file_location(
-        "bundle_builders_for_simguest", Path(__file__).parents[1] / "bundles/builders.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

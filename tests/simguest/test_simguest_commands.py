@@ -21,6 +21,7 @@ from harness.simulator.guest.predicate import BadPredicate, parse_predicate
 from harness.simulator.guest.processes import GuestProcess, ProcessTable
 from harness.simulator.guest.unified_log import UnifiedLog
 from harness.simulator.interfaces import Stage
+from tests.support import bundle_builders as builders
 
 
 def record(message="client connection (pid 7) invalidated", **changes):
@@ -546,9 +547,7 @@ def test_the_clock_is_in_its_own_zone_and_starts_at_boot():
     assert 0 <= clock.mach() <= clock.uptime() * 24_000_000 + 1
 
 
-def test_a_package_installs_its_app_runs_its_script_and_leaves_a_receipt(
-    new_mac, run_async, rig, builders, disk_root, tmp_path
-):
+def test_a_package_installs_its_app_runs_its_script_and_leaves_a_receipt(new_mac, run_async, rig, disk_root, tmp_path):
     async def body():
         source = rig.write_app(tmp_path, path="/source/Example Guard.app")
         script = {"postinstall": "#!/bin/sh\nwhoami > /tmp/ran\nexit 0\n"}
@@ -569,7 +568,7 @@ def test_a_package_installs_its_app_runs_its_script_and_leaves_a_receipt(
     run_async(body)
 
 
-def test_a_disk_image_is_mounted_and_taken_away(new_mac, run_async, rig, builders, disk_root, tmp_path):
+def test_a_disk_image_is_mounted_and_taken_away(new_mac, run_async, rig, disk_root, tmp_path):
     async def body():
         rig.write_app(tmp_path, path="/source/Example Guard.app")
         image = builders.udif(builders.HfsWriter(tmp_path / "source", "Guard").image())

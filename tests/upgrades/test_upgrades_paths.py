@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 
 from harness.config import AppFile
@@ -14,19 +9,7 @@ from harness.errors import UsageError
 from harness.upgrades import How, Relation, State, Step, UpgradePath, expect, impossible, relation
 from harness.upgrades.covering import full, pairwise
 from harness.upgrades.expectations import DISABLED, ENABLED, STATES, WAITING, Answer
-
-
-def _helpers() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("upgrades_conftest", Path(__file__).with_name("conftest.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-helpers = _helpers()
+from tests.support.upgrade_samples import app_with, release
 
 
 @pytest.mark.parametrize(
@@ -46,12 +29,10 @@ def test_relations(product: AppFile, older: str, newer: str, wanted: Relation) -
 
 
 def test_rebuilds_of_rebuilds_are_one_group() -> None:
-    app = helpers.app_with(
-        helpers.release("1"), helpers.release("2", "1"), helpers.release("3", "2"), helpers.release("4")
-    )
+    app = app_with(release("1"), release("2", "1"), release("3", "2"), release("4"))
     assert relation(app, "1", "3") is Relation.REBUILD
     assert relation(app, "3", "4") is Relation.PREVIOUS
-    round_about = helpers.app_with(helpers.release("1", "2"), helpers.release("2", "1"), helpers.release("3"))
+    round_about = app_with(release("1", "2"), release("2", "1"), release("3"))
     assert relation(round_about, "1", "2") is Relation.REBUILD
     assert relation(round_about, "2", "3") is Relation.PREVIOUS
 
@@ -63,9 +44,9 @@ def test_a_release_that_is_not_listed_is_named(product: AppFile) -> None:
 
 def test_rebuild_of_must_name_another_release() -> None:
     with pytest.raises(ValueError, match="rebuild_of"):
-        helpers.app_with(helpers.release("1"), helpers.release("2", "0.9"))
+        app_with(release("1"), release("2", "0.9"))
     with pytest.raises(ValueError, match="rebuild_of"):
-        helpers.app_with(helpers.release("1", "1"))
+        app_with(release("1", "1"))
 
 
 @pytest.mark.parametrize(
@@ -93,12 +74,12 @@ def test_packages_do_not_go_down(product: AppFile) -> None:
 
 
 def test_without_a_configuration_no_script_can_stop_a_tunnel() -> None:
-    app = helpers.app_with(helpers.release("1"), helpers.release("2"), configuration=None)
+    app = app_with(release("1"), release("2"), configuration=None)
     assert "configuration" in (impossible(app, Step("1", "2", How.PREINSTALL)) or "")
 
 
 def test_drivers_are_only_replaced_before_they_run() -> None:
-    app = helpers.app_with(helpers.release("1"), helpers.release("2"), kind="driver", configuration=None)
+    app = app_with(release("1"), release("2"), kind="driver", configuration=None)
     possible = {state for state in State if impossible(app, Step("1", "2", How.PKG, state)) is None}
     assert possible == {State.NEVER, State.WAITING, State.DISMISSED}
 
