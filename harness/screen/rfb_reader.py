@@ -44,14 +44,14 @@ _BREATH = 0.003
 _CHATTER = 64
 """Messages without pixels in a row, after which the reader takes a breath."""
 
-_Connect = Callable[[int, Callable[[], bool]], Connection]
+_Connect = Callable[[int, Callable[[], bool], bool], Connection]
 
 
 class Reader:
     """Runs in a thread of its own until `close`.
 
     Args:
-        connect: Makes a connection, given the `wake` descriptor and the `stopped` question.
+        connect: Makes a connection, given the `wake` descriptor, the `stopped` question, and whether to ask for plain encodings only.
         front: Where the picture goes.
         name: The machine's.
         log: Where events go.
@@ -78,6 +78,7 @@ class Reader:
         self._name = name
         self._log = log
         self._sending = threading.Lock()
+        self._plain = self._pictured = False
         self._refresh_wanted = False
         self._watched_until = time.monotonic() + WATCHED
         self._wake_read, self._wake_write = os.pipe()
@@ -155,7 +156,7 @@ class Reader:
             self.doing = "connecting"
             began = time.monotonic()
             try:
-                connection = self._connect(self._wake_read, self.closed.is_set)
+                connection = self._connect(self._wake_read, self.closed.is_set, self._plain)
             except (ScreenError, OSError, MemoryError) as error:
                 refusals = refusals + 1 if isinstance(error, Refused) else 0
                 fatal = isinstance(error, AuthenticationFailed) or refusals >= REFUSALS
@@ -169,6 +170,8 @@ class Reader:
             else:
                 refusals = 0
                 self._use(connection)
+                if not self._pictured:
+                    self._plain = not self._plain  # perhaps it does not bear what it was asked for
                 if time.monotonic() - began > _STEADY:
                     pause = 0.1
             self.closed.wait(pause)
@@ -195,7 +198,7 @@ class Reader:
 
     def _serve(self, connection: Connection) -> None:
         """Read updates until the connection ends (by raising) or the screen is closed."""
-        self._refresh_wanted = False
+        self._refresh_wanted = self._pictured = False
         connection.adopt(self._front.picture)
         self._request(connection, incremental=False)
         patience = STALL
@@ -233,6 +236,7 @@ class Reader:
                     continue
                 chatter = 0
                 differs = self._front.apply(connection.pixels, update.regions, update.changed)
+                self._pictured = True
                 last = time.monotonic()
                 self.error = None
                 better = quickest.answered(update, last - asked_all) if asked_all is not None else None

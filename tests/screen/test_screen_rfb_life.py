@@ -15,6 +15,7 @@ from benchmarks import rfb_words as words
 from benchmarks.rfb_serving import greet, listening, messages, says, wants
 from harness import events
 from harness.screen import Box, Frame, ScreenError, VncScreen, rfb_bytes, rfb_reader
+from harness.screen.rfb_encodings import RRE
 from harness.screen.rfb_stream import Connection
 from harness.waiting import Deadline, wait_until
 
@@ -274,6 +275,31 @@ def test_a_dripping_handshake_holds_nobody_up() -> None:
         assert not screen._reader._thread.is_alive()
         stop.set()
     assert "connecting" in str(failed.value)
+
+
+@pytest.mark.parametrize("manner", ["hangs up", "talks nonsense"])
+def test_a_server_that_does_not_bear_what_it_is_asked_for_is_asked_for_less(manner: str) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def serve(client: socket.socket) -> None:
+        greet(client, *SIZE)
+        for message in messages(client):
+            if message[0] == 2:
+                asked.append(struct.unpack(f">{len(message) // 4 - 1}i", message[4:]))
+                if RRE in asked[-1] and manner == "hangs up":
+                    return
+            elif wants(message) == "everything" and RRE in asked[-1]:
+                client.sendall(words.update(words.rectangle(0, 0, *SIZE, RRE, b"\xff" * 8)))
+            elif wants(message) == "everything":
+                client.sendall(words.update(flat(7)))
+
+    with listening(serve) as port, VncScreen("127.0.0.1", port, None) as screen:
+        assert screen.frame(Deadline(30)).pixels[0, 0, 0] == 7
+        # And that remains so.
+        screen._reader.connection.socket.shutdown(socket.SHUT_RDWR)
+        wait_until(lambda: len(asked) > 2, what="the next connection", deadline=Deadline(30))
+    assert RRE in asked[0]
+    assert not [encodings for encodings in asked[1:] if RRE in encodings]
 
 
 def test_floods_of_other_messages_do_not_hide_the_picture() -> None:
