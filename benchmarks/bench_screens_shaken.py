@@ -414,7 +414,9 @@ def main() -> int:
     """Shake, read, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=REAL)
-    parser.add_argument("--all", action="store_true", help="shake every picture in every way (five minutes on two cores)")
+    parser.add_argument(
+        "--all", action="store_true", help="shake every picture in every way (five minutes on two cores)"
+    )
     parser.add_argument("--way", action="append", help="only this way (can be given more than once)")
     parser.add_argument("--memory", type=Path, help="a folder that keeps what was read, for a next run")
     options = parser.parse_args()
