@@ -271,10 +271,10 @@ class VncScreen:
     # --- inside
 
     def _read_from(self, host: str, port: int, password: str | None, user: str | None) -> Reader:
-        def connect(wake: int, stopped: Callable[[], bool], plain: bool) -> Connection:  # noqa: FBT001 - the reader's call
+        def connect(wake: int, stopped: Callable[[], bool], proven: bool) -> Connection:  # noqa: FBT001 - the reader's call
             wanted = self._encodings
             return Connection(
-                host, port, password, user=user, encodings=wanted, plain=plain, wake=wake, stopped=stopped
+                host, port, password, user=user, encodings=wanted, proven=proven, wake=wake, stopped=stopped
             )
 
         return Reader(connect, self._front, name=self.name, log=self._log)

@@ -51,7 +51,7 @@ class Reader:
     """Runs in a thread of its own until `close`.
 
     Args:
-        connect: Makes a connection, given the `wake` descriptor, the `stopped` question, and whether to ask for plain encodings only.
+        connect: Makes a connection, given the `wake` descriptor, the `stopped` question, and whether to ask for proven encodings only.
         front: Where the picture goes.
         name: The machine's.
         log: Where events go.
@@ -78,7 +78,7 @@ class Reader:
         self._name = name
         self._log = log
         self._sending = threading.Lock()
-        self._plain = self._pictured = False
+        self._proven = self._pictured = False
         self._refresh_wanted = False
         self._watched_until = time.monotonic() + WATCHED
         self._wake_read, self._wake_write = os.pipe()
@@ -156,7 +156,7 @@ class Reader:
             self.doing = "connecting"
             began = time.monotonic()
             try:
-                connection = self._connect(self._wake_read, self.closed.is_set, self._plain)
+                connection = self._connect(self._wake_read, self.closed.is_set, self._proven)
             except (ScreenError, OSError, MemoryError) as error:
                 refusals = refusals + 1 if isinstance(error, Refused) else 0
                 fatal = isinstance(error, AuthenticationFailed) or refusals >= REFUSALS
@@ -171,7 +171,7 @@ class Reader:
                 refusals = 0
                 self._use(connection)
                 if not self._pictured:
-                    self._plain = not self._plain  # perhaps it does not bear what it was asked for
+                    self._proven = not self._proven  # perhaps it does not bear what it was asked for
                 if time.monotonic() - began > _STEADY:
                     pause = 0.1
             self.closed.wait(pause)

@@ -52,8 +52,9 @@ NEAR = ((COPY_RECT, ZLIB, RAW, RRE), (COPY_RECT, RAW, RRE))
 """Asked for on this host. Virtualization.framework's server was found to be quicker with Zlib (packer-plugin-tart#178), x11vnc
 is ten times quicker with Raw; so which one stays is measured. TigerVNC would choose ZRLE, its slowest, if it were named; with
 RRE behind Raw it says in 20 bytes what is of one colour."""
-PLAIN = ((ZLIB, RAW), (RAW,))
-"""What others ask Virtualization.framework's server for (packer-plugin-tart): for one that does not bear to be asked for more."""
+PROVEN = ((ZLIB, RAW), (RAW,))
+"""What others were seen to ask Virtualization.framework's server for (packer-plugin-tart), and got: for a server that does not bear
+to be asked for more."""
 AHEAD = 4 << 20
 """Bytes that the system may hold for a connection on this host (Linux takes twice as much for it)."""
 FAR = ((COPY_RECT, ZLIB, ZRLE, RAW),)
@@ -88,7 +89,7 @@ class Connection:
         user: The account, for Apple's Screen Sharing.
         timeout: Seconds for the handshake.
         encodings: Asked for, best first; by how far the server is, if None, and `choices` then has what else may be.
-        plain: Ask for nothing but `PLAIN`, unless `encodings` says what.
+        proven: Ask for `PROVEN` only (unless `encodings` says what), and not for the layout of the screens.
         wake: A descriptor whose readability ends `readable`.
         stopped: True breaks off also in the middle of a message.
 
@@ -108,7 +109,7 @@ class Connection:
         user: str | None = None,
         timeout: float = HANDSHAKE,
         encodings: Sequence[int] | None = None,
-        plain: bool = False,
+        proven: bool = False,
         wake: int | None = None,
         stopped: Callable[[], bool] | None = None,
     ) -> None:
@@ -135,9 +136,9 @@ class Connection:
             if hello.pixel_format[:13] != _FORMAT[:13]:
                 self.send(b"\x00\x00\x00\x00" + _FORMAT)
             self._encodings: tuple[int, ...] = ()
-            self._layouts = True
+            self._layouts = not proven
             near = NEAR if _is_near(self.socket) else FAR
-            self.choices = (tuple(encodings),) if encodings is not None else PLAIN if plain else near
+            self.choices = (tuple(encodings),) if encodings is not None else PROVEN if proven else near
             self.prefer(self.choices[0])
         except BaseException:
             self.close()

@@ -15,7 +15,7 @@ from benchmarks import rfb_words as words
 from benchmarks.rfb_serving import greet, listening, messages, says, wants
 from harness import events
 from harness.screen import Box, Frame, ScreenError, VncScreen, rfb_bytes, rfb_reader
-from harness.screen.rfb_encodings import RRE
+from harness.screen.rfb_encodings import COPY_RECT, EXTENDED_DESKTOP_SIZE, RAW, RRE, ZLIB
 from harness.screen.rfb_stream import Connection
 from harness.waiting import Deadline, wait_until
 
@@ -279,9 +279,10 @@ def test_a_dripping_handshake_holds_nobody_up() -> None:
 
 @pytest.mark.parametrize("manner", ["hangs up", "talks nonsense"])
 def test_a_server_that_does_not_bear_what_it_is_asked_for_is_asked_for_less(manner: str) -> None:
-    asked: list[tuple[int, ...]] = []
+    clients: list[list[tuple[int, ...]]] = []  # what each has asked for
 
     def serve(client: socket.socket) -> None:
+        clients.append(asked := [])
         greet(client, *SIZE)
         for message in messages(client):
             if message[0] == 2:
@@ -297,9 +298,10 @@ def test_a_server_that_does_not_bear_what_it_is_asked_for_is_asked_for_less(mann
         assert screen.frame(Deadline(30)).pixels[0, 0, 0] == 7
         # And that remains so.
         screen._reader.connection.socket.shutdown(socket.SHUT_RDWR)
-        wait_until(lambda: len(asked) > 2, what="the next connection", deadline=Deadline(30))
-    assert RRE in asked[0]
-    assert not [encodings for encodings in asked[1:] if RRE in encodings]
+        wait_until(lambda: len(clients) > 2 and clients[2], what="the next connection", deadline=Deadline(30))
+    assert RRE in clients[0][0]
+    assert {encodings[0] for asked in clients[1:] for encodings in asked} <= {ZLIB, RAW}
+    assert not {RRE, COPY_RECT, EXTENDED_DESKTOP_SIZE} & set(clients[1][0] + clients[2][0])
 
 
 def test_floods_of_other_messages_do_not_hide_the_picture() -> None:
