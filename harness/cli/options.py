@@ -90,7 +90,7 @@ def write_whole(path: Path, text: str) -> None:
     try:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         partial.replace(path)
-    except OSError:
+    except BaseException:  # Ctrl-C, too
         with contextlib.suppress(OSError):
             partial.unlink()
         raise

@@ -470,6 +470,19 @@ def test_a_file_is_written_whole_and_what_is_none_is_not_put_aside(tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "pipe"]
 
 
+def test_ctrl_c_in_the_middle_of_writing_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text("before", encoding="utf-8")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        options.write_whole(file, "after")
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == {"file": "before"}
+
+
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout here")
 def test_a_report_may_go_to_standard_output_by_its_name(tmp_path: Path) -> None:
     script = (
