@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ class Reader(Protocol):
         """The lines in a region (all of it by default), top to bottom."""
 
 
-class CachedReader:
+class CachedReader(ABC):
     """A reader with an engine that takes time to load: used by one thread at a time; what it read is kept by the pixels it was
     read from.
 
@@ -70,17 +71,17 @@ class CachedReader:
         self._reading = threading.Lock()
         self._cache: OrderedDict[bytes, list[TextLine]] = OrderedDict()
 
+    @abstractmethod
     def _name(self) -> str:
         """What the lines depend on besides the pixels."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _load(self) -> Any:
         """The engine, run once so that the next time is quick."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _run(self, pixels: Pixels) -> list[TextLine]:
         """The lines in a picture, top to bottom."""
-        raise NotImplementedError
 
     def warm_up(self) -> None:
         """Load the engine and run it once: seconds at first, nothing later."""
